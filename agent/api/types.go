@@ -1,0 +1,112 @@
+// Package api is the agent's API: HTTP/JSON over mutual TLS, spoken by the CLI and between agents, and read-only on a
+// unix socket for processes of the same host. types.go is the contract; server.go serves it; client.go calls it.
+package api
+
+import (
+	"time"
+
+	"github.com/musterhq/muster/cluster/roster"
+)
+
+// Status is the whole cluster in one answer (GET /v1/status). Its JSON shape is stable and tested as a contract.
+type Status struct {
+	Cluster string       `json:"cluster"`
+	Voters  VotersStatus `json:"voters"`
+	Hosts   []HostStatus `json:"hosts"` // sorted by name
+	Units   []UnitStatus `json:"units"` // sorted by name, then host
+	// Warnings say what is wrong with the cluster as a whole and what to do: "1 of 3 voters answers: ...".
+	Warnings []string `json:"warnings,omitempty"`
+	// Stale is true when the answer comes from a replica without quorum and may be old.
+	Stale bool `json:"stale,omitempty"`
+}
+
+// VotersStatus tells how the shared brain is. Leader is the name of etcd's leader, "" for none.
+type VotersStatus struct {
+	Total   int    `json:"total"`
+	Healthy int    `json:"healthy"`
+	Leader  string `json:"leader"`
+}
+
+// HostStatus is one host.
+type HostStatus struct {
+	Name       string            `json:"name"`
+	Provider   string            `json:"provider"`
+	Address    string            `json:"address"`
+	State      string            `json:"state"` // ready, lost, joining
+	Voter      bool              `json:"voter"`
+	Labels     map[string]string `json:"labels"`
+	ID         string            `json:"id"`
+	Generation int               `json:"generation"`
+	Ports      roster.Ports      `json:"ports"`
+	Facts      *roster.Facts     `json:"facts,omitempty"`
+}
+
+// The states of a host in HostStatus.
+const (
+	HostReady   = "ready"
+	HostLost    = "lost"    // joined, but its lease has ended
+	HostJoining = "joining" // in the roster, not seen yet
+)
+
+// UnitStatus is one unit on one host; a Global unit has one entry per host.
+type UnitStatus struct {
+	Name    string `json:"name"`
+	Host    string `json:"host"`    // name, "" while it has none
+	State   string `json:"state"`   // see below
+	Desired string `json:"desired"` // inactive, loaded, launched
+	Reason  string `json:"reason"`  // why it is in this state; always set when pending or failed
+	Load    string `json:"load,omitempty"`
+	Active  string `json:"active,omitempty"`
+	Sub     string `json:"sub,omitempty"`
+}
+
+// The states of a unit in UnitStatus.
+const (
+	UnitRunning  = "running"  // active
+	UnitExited   = "exited"   // a oneshot that is done
+	UnitStarting = "starting" // scheduled or activating
+	UnitStopping = "stopping"
+	UnitStopped  = "stopped" // loaded, not active, as desired
+	UnitPending  = "pending" // wanted, no host fits
+	UnitFailed   = "failed"
+	UnitUnknown  = "unknown"  // its host is lost and it has not moved yet
+	UnitInactive = "inactive" // submitted only
+)
+
+// Unit is one unit with its contents (GET /v1/units/NAME; PUT with Content and/or Desired).
+type Unit struct {
+	Name    string `json:"name"`
+	Content string `json:"content,omitempty"`
+	Desired string `json:"desired,omitempty"`
+	Hash    string `json:"hash,omitempty"`
+}
+
+// Why explains a unit's placement (GET /v1/units/NAME/why).
+type Why struct {
+	Unit   string       `json:"unit"`
+	Host   string       `json:"host"`
+	State  string       `json:"state"`
+	Reason string       `json:"reason"`
+	Hosts  []HostReason `json:"hosts"` // each host: chosen, or the rule that excludes it
+}
+
+// HostReason is why one host may or may not have the unit.
+type HostReason struct {
+	Host   string `json:"host"`
+	Fits   bool   `json:"fits"`
+	Reason string `json:"reason"`
+}
+
+// TokenRequest asks for a join token for a host to come (POST /v1/tokens).
+type TokenRequest struct {
+	Host roster.Host   `json:"host"` // Address and Ports empty
+	TTL  time.Duration `json:"ttl"`
+	// Hash is the SHA-256 of the secret that the caller made, so that a repeated request changes nothing.
+	Hash string `json:"hash"`
+}
+
+// Error is the body of every answer that is not 2xx.
+type Error struct {
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}

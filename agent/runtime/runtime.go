@@ -1,0 +1,55 @@
+// Package runtime defines what an agent asks of whatever runs units on its host: systemd, or muster's own process
+// supervisor, or a simulation.
+package runtime
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/musterhq/muster/agent/unitfile"
+)
+
+// Unit is what a host shall have: a parsed unit file under an instance name.
+type Unit struct {
+	Name string // with type suffix, templates instantiated
+	Hash string // SHA-256 of the contents, hexadecimal
+	File unitfile.File
+}
+
+// Status is what a runtime knows of a unit. Load, Active and Sub are systemd's words.
+type Status struct {
+	Name   string
+	Hash   string // of the contents that are loaded
+	Load   string
+	Active string
+	Sub    string
+	Reason string // why it is so, when there is something to say: "exit status 3", "start limit hit"
+	Since  time.Time
+}
+
+// Runtime loads, starts and stops units. It never decides which. Implementations are safe for concurrent use.
+//
+// A runtime's units outlive the agent: Close leaves them running, and a new Runtime over the same directory adopts
+// them, with their state.
+type Runtime interface {
+	// Load makes the unit known, replacing an older content; a running unit goes on with the old content until it is
+	// restarted. Loading the same content again changes nothing.
+	Load(ctx context.Context, u Unit) error
+	// Start begins to start a loaded unit and returns without waiting until it is active. Starting a unit that is active
+	// or activating changes nothing.
+	Start(ctx context.Context, name string) error
+	// Stop ends a unit, politely first, and returns when no process of it is left.
+	Stop(ctx context.Context, name string) error
+	// Unload forgets a stopped unit.
+	Unload(ctx context.Context, name string) error
+	// List returns every loaded unit, sorted by name.
+	List(ctx context.Context) ([]Status, error)
+	// Changed delivers a token after any unit's status may have changed. Tokens coalesce.
+	Changed() <-chan struct{}
+	// Logs copies what the unit printed: the last lines (all when negative), and with follow everything to come until
+	// ctx ends.
+	Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error
+	// Close stops supervising and leaves units running.
+	Close() error
+}

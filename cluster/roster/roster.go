@@ -1,0 +1,91 @@
+// Package roster describes the hosts that belong to a cluster: who they are, where they listen, and whether they vote.
+//
+// A roster is what the operator decides and the signer writes. What a host says of itself (Facts) stands apart, because
+// only the first may be trusted by the scheduler and the signer.
+package roster
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// The standard ports of a host. A provider whose hosts share one address gives others (see Ports).
+const (
+	DefaultAPIPort    = 7400 // agent's API and join, TLS 1.3
+	DefaultClientPort = 2379 // etcd clients, mTLS, voters only
+	DefaultPeerPort   = 2380 // etcd peers, mTLS, voters only
+)
+
+// Ports are the TCP ports on which a host listens.
+type Ports struct {
+	API    int `json:"api"`
+	Client int `json:"client"`
+	Peer   int `json:"peer"`
+}
+
+// DefaultPorts returns the standard ports.
+func DefaultPorts() Ports {
+	return Ports{API: DefaultAPIPort, Client: DefaultClientPort, Peer: DefaultPeerPort}
+}
+
+// Host is one member of the cluster.
+type Host struct {
+	ID         string            `json:"id"`         // 32 lower-case hexadecimal digits, a new one every generation
+	Name       string            `json:"name"`       // unique in the cluster, a DNS label
+	Generation int               `json:"generation"` // counts from 1; a replaced host has the next one
+	Provider   string            `json:"provider"`   // name in the cluster file, not the driver
+	Address    string            `json:"address"`    // IP address other hosts reach it at
+	Ports      Ports             `json:"ports"`
+	Voter      bool              `json:"voter"`
+	Labels     map[string]string `json:"labels,omitempty"`
+}
+
+// APIAddress is host:port of the agent's API.
+func (h Host) APIAddress() string { return net.JoinHostPort(h.Address, strconv.Itoa(h.Ports.API)) }
+
+// ClientURL is where a voter serves etcd clients.
+func (h Host) ClientURL() string { return h.url(h.Ports.Client) }
+
+// PeerURL is where a voter serves etcd peers.
+func (h Host) PeerURL() string { return h.url(h.Ports.Peer) }
+
+func (h Host) url(port int) string {
+	return fmt.Sprintf("https://%s", net.JoinHostPort(h.Address, strconv.Itoa(port)))
+}
+
+// Roster is every member of the cluster, sorted by name.
+type Roster []Host
+
+// Voters returns the members that embed an etcd server.
+func (r Roster) Voters() Roster {
+	var voters Roster
+	for _, h := range r {
+		if h.Voter {
+			voters = append(voters, h)
+		}
+	}
+	return voters
+}
+
+// ByName finds a member.
+func (r Roster) ByName(name string) (Host, bool) {
+	for _, h := range r {
+		if h.Name == name {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// Facts are what a host says of itself when it joins and whenever it starts.
+type Facts struct {
+	Hostname     string   `json:"hostname"`
+	OS           string   `json:"os"`
+	Architecture string   `json:"architecture"`
+	CPUs         int      `json:"cpus"`
+	MemoryBytes  int64    `json:"memory_bytes"`
+	BootID       string   `json:"boot_id"`
+	Version      string   `json:"version"` // of musterd
+	Addresses    []string `json:"addresses,omitempty"`
+}
