@@ -14,6 +14,8 @@ type Status struct {
 	Voters  VotersStatus `json:"voters"`
 	Hosts   []HostStatus `json:"hosts"` // sorted by name
 	Units   []UnitStatus `json:"units"` // sorted by name, then host
+	// Scheduler is the name of the voter that leads the scheduling, "" while nobody does.
+	Scheduler string `json:"scheduler,omitempty"`
 	// Warnings say what is wrong with the cluster as a whole and what to do: "1 of 3 voters answers: ...".
 	Warnings []string `json:"warnings,omitempty"`
 	// Stale is true when the answer comes from a replica without quorum and may be old.
