@@ -1,0 +1,67 @@
+# The only commands that CI and the README use. `make help` lists them.
+# Needs Go and make; everything else is pinned in go.mod and fetched by the go command.
+
+GO       ?= go
+CLUSTER  ?= examples/local/cluster.yaml
+FUZZTIME ?= 30s
+BENCH    ?= .
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Static binaries, the same from the same sources wherever they are built; git is not needed to build.
+export CGO_ENABLED := 0
+BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+.DEFAULT_GOAL := help
+.PHONY: help build up status down test lint bench fuzz lab clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/muster, bin/musterd and the example's two servers
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/muster ./cmd/musterd
+	$(BUILD) -o bin/example-api ./examples/local/api
+	$(BUILD) -o bin/example-lb ./examples/local/lb
+
+up: build ## muster the example: three hosts on this machine, eight units running
+	bin/muster up -f $(CLUSTER) --yes
+
+status: ## how the example does
+	bin/muster status -f $(CLUSTER)
+
+down: build ## end the example and everything that it made
+	bin/muster down -f $(CLUSTER) --yes
+
+# Vet first: it compiles every package with all cores. Then one package at a time, so that the figures that the
+# end-to-end tests measure are not those of their neighbours.
+test: build ## vet and every test, end to end included, with each package's time
+	$(GO) vet ./...
+	$(GO) test -p 1 -count=1 -timeout 20m ./...
+
+lint: ## formatting, vet, staticcheck, go.mod, known vulnerabilities
+	@echo "gofumpt"; files=$$($(GO) tool gofumpt -l .) || exit 1; \
+	  if [ -n "$$files" ]; then echo "not formatted, run '$(GO) tool gofumpt -w .':"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	@echo "govulncheck"; out=$$($(GO) tool govulncheck ./... 2>&1); code=$$?; \
+	  if [ $$code -eq 3 ]; then echo "$$out"; exit 1; fi; \
+	  if [ $$code -ne 0 ]; then echo "$$out" | tail -n 1; \
+	    echo "govulncheck: NOT CHECKED, its database is out of reach from here (see the line above)"; fi
+
+bench: ## benchmarks, with allocations; BENCH=regexp chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+	    echo "fuzz $$target in $$(dirname $$file) for $(FUZZTIME)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+	  done; done
+
+lab: build ## the long end-to-end tests: every crash point, twenty kills
+	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
+
+clean: ## remove what was built; clusters are ended with make down
+	rm -rf bin
