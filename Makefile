@@ -2,6 +2,7 @@
 # Needs Go and make; everything else is pinned in go.mod and fetched by the go command.
 
 GO       ?= go
+BIN      ?= bin
 CLUSTER  ?= examples/local/cluster.yaml
 FUZZTIME ?= 30s
 BENCH    ?= .
@@ -17,20 +18,20 @@ BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/muster, bin/musterd and the example's two servers
-	@mkdir -p bin
-	$(BUILD) -o bin/ ./cmd/muster ./cmd/musterd
-	$(BUILD) -o bin/example-api ./examples/local/api
-	$(BUILD) -o bin/example-lb ./examples/local/lb
+build: ## muster, musterd and the example's two servers, into bin/
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/ ./cmd/muster ./cmd/musterd
+	$(BUILD) -o $(BIN)/example-api ./examples/local/api
+	$(BUILD) -o $(BIN)/example-lb ./examples/local/lb
 
 up: build ## muster the example: three hosts on this machine, eight units running
-	bin/muster up -f $(CLUSTER) --yes
+	$(BIN)/muster up -f $(CLUSTER) --yes
 
 status: ## how the example does
-	bin/muster status -f $(CLUSTER)
+	$(BIN)/muster status -f $(CLUSTER)
 
 down: build ## end the example and everything that it made
-	bin/muster down -f $(CLUSTER) --yes
+	$(BIN)/muster down -f $(CLUSTER) --yes
 
 # Vet first: it compiles every package with all cores. Then one package at a time, so that the figures that the
 # end-to-end tests measure are not those of their neighbours.
@@ -64,4 +65,4 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
 
 clean: ## remove what was built; clusters are ended with make down
-	rm -rf bin
+	rm -rf $(BIN)
