@@ -7,6 +7,8 @@ package roster
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"regexp"
 	"strconv"
 )
 
@@ -41,6 +43,40 @@ type Host struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 }
 
+var (
+	idPattern   = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+// ValidID reports whether s has the form of a host ID.
+func ValidID(s string) bool { return idPattern.MatchString(s) }
+
+// ValidName reports whether s may be a host's name: a DNS label in lower case (RFC 1123 section 2.1) that is not one of
+// the names under which the cluster itself is known (join and voter, see cluster/pki).
+func ValidName(s string) bool {
+	return namePattern.MatchString(s) && s != "join" && s != "voter"
+}
+
+// Validate checks what certificates, etcd and connections take from a host: ID, name, address and ports.
+func (h Host) Validate() error {
+	if !ValidID(h.ID) {
+		return fmt.Errorf("host %q: ID %q is not 32 lower-case hexadecimal digits", h.Name, h.ID)
+	}
+	if !ValidName(h.Name) {
+		return fmt.Errorf("host %q: the name is not a DNS label in lower case, or it is reserved (join, voter)", h.Name)
+	}
+	addr, err := netip.ParseAddr(h.Address)
+	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+		return fmt.Errorf("host %q: address %q is not an IP address of one host", h.Name, h.Address)
+	}
+	for _, port := range []int{h.Ports.API, h.Ports.Client, h.Ports.Peer} {
+		if port < 1 || port > 65535 {
+			return fmt.Errorf("host %q: port %d is not between 1 and 65535", h.Name, port)
+		}
+	}
+	return nil
+}
+
 // APIAddress is host:port of the agent's API.
 func (h Host) APIAddress() string { return net.JoinHostPort(h.Address, strconv.Itoa(h.Ports.API)) }
 
@@ -72,6 +108,16 @@ func (r Roster) Voters() Roster {
 func (r Roster) ByName(name string) (Host, bool) {
 	for _, h := range r {
 		if h.Name == name {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// ByID finds a member.
+func (r Roster) ByID(id string) (Host, bool) {
+	for _, h := range r {
+		if h.ID == id {
 			return h, true
 		}
 	}
