@@ -107,8 +107,51 @@ type TokenRequest struct {
 	Hash string `json:"hash"`
 }
 
+// Labels are the labels of a host (PUT /v1/hosts/{id}/labels); they replace the host's own.
+type Labels struct {
+	Labels map[string]string `json:"labels"`
+}
+
+// RenewRequest asks a voter for a new certificate (POST /v1/renew). It carries the one to be replaced, which may have
+// expired: the new one is for the same host and the same key, and so of no use to anybody else.
+type RenewRequest struct {
+	Certificate string `json:"certificate"` // host's certificate followed by the issuer's, PEM
+}
+
+// RenewReply is the answer to a RenewRequest.
+type RenewReply struct {
+	Certificate string `json:"certificate"` // host's certificate followed by the issuer's, PEM
+}
+
+// Health is what an agent says of itself (GET /v1/health).
+type Health struct {
+	Host    string `json:"host"`
+	ID      string `json:"id"`
+	Version string `json:"version"`
+	Voter   bool   `json:"voter"`
+	Joined  bool   `json:"joined"` // its session with the store lives
+}
+
+// Outcome is what a PUT changed.
+type Outcome int
+
+// The outcomes of a PUT, as HTTP statuses 201, 200 and 204.
+const (
+	Created Outcome = iota
+	Changed
+	Unchanged
+)
+
+// LogOptions choose what Logs shows.
+type LogOptions struct {
+	Host   string // name, for units that run on several hosts; "" for any
+	Lines  int    // the last ones; negative for all
+	Follow bool   // go on with what is printed later
+}
+
 // Error is the body of every answer that is not 2xx.
 type Error struct {
+	Status  int    `json:"-"` // of HTTP
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
 }

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/musterhq/muster/cluster/join"
+)
+
+// Groups of roles in the table of routes.
+const (
+	members = Host | Voter | Operator // whoever belongs to the cluster
+	admins  = Voter | Operator
+)
+
+// route is one row of the API: what is called, who may call it, and whether it needs a voter.
+type route struct {
+	method  string
+	path    string
+	roles   Role // bits
+	voter   bool // changes the cluster: agents that do not vote answer 421
+	handler func(*Server, http.ResponseWriter, *http.Request, Caller) error
+}
+
+// routes is the whole API. Nothing else is served, and nothing is allowed that does not stand here. The join has a
+// handler of its own (cluster/join) and is added to it.
+var routes = []route{
+	{method: "GET", path: "/v1/status", roles: members | Socket, handler: (*Server).getStatus},
+	{method: "GET", path: "/v1/units", roles: members | Socket, handler: (*Server).getUnits},
+	{method: "GET", path: "/v1/units/{name}", roles: members, handler: (*Server).getUnit},
+	{method: "PUT", path: "/v1/units/{name}", roles: admins, voter: true, handler: (*Server).putUnit},
+	{method: "DELETE", path: "/v1/units/{name}", roles: admins, voter: true, handler: (*Server).deleteUnit},
+	{method: "GET", path: "/v1/units/{name}/why", roles: members, handler: (*Server).getWhy},
+	{method: "GET", path: "/v1/units/{name}/logs", roles: admins, handler: (*Server).getLogs},
+	{method: "POST", path: "/v1/tokens", roles: admins, voter: true, handler: (*Server).postToken},
+	{method: "DELETE", path: "/v1/hosts/{id}", roles: admins, voter: true, handler: (*Server).deleteHost},
+	{method: "PUT", path: "/v1/hosts/{id}/labels", roles: admins, voter: true, handler: (*Server).putLabels},
+	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
+	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},
+	{method: "GET", path: "/v1/health", roles: members, handler: (*Server).getHealth},
+}
+
+// allows reports whether a caller may use the route.
+func (rt route) allows(r Role) bool { return rt.roles&r != 0 }

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Fleet is the cluster as the server needs it. Errors are *Error where the caller is to blame; the store's errors may be
+// returned as they are.
+type Fleet interface {
+	// Status is the cluster now. It answers without quorum too, and says so.
+	Status(ctx context.Context) (Status, error)
+	// WatchStatus calls yield with the status now and after every change, until yield returns false or ctx ends.
+	WatchStatus(ctx context.Context, yield func(Status) bool) error
+	// Units returns every unit without its contents, sorted by name.
+	Units(ctx context.Context) ([]Unit, error)
+	// Unit returns one unit with its contents.
+	Unit(ctx context.Context, name string) (Unit, error)
+	// Why explains where a unit is.
+	Why(ctx context.Context, name string) (Why, error)
+	// Logs copies what a unit printed to w, wherever it runs. As soon as it knows that there is something to follow it
+	// writes, if need be nothing, so that the caller's wait for a first sign ends.
+	Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error
+	// Health is the state of this agent.
+	Health() Health
+}
+
+// Admin is what voters can do beyond Fleet.
+type Admin interface {
+	PutUnit(ctx context.Context, u Unit) (Outcome, error)
+	DeleteUnit(ctx context.Context, name string) error
+	AddToken(ctx context.Context, req TokenRequest) error
+	RemoveHost(ctx context.Context, id string) error
+	SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error)
+	// Renew signs a new certificate. The request is not yet known to come from the host itself.
+	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
+}
+
+// Server is the agent's API.
+type Server struct {
+	ClusterID string
+	Fleet     Fleet
+	Admin     Admin        // nil on hosts that do not vote
+	Join      http.Handler // nil on hosts that do not vote
+	Log       *slog.Logger
+}
+
+// writeTimeout bounds changes of the cluster. It is shorter than the client's patience with one endpoint, so that the
+// client hears why.
+const writeTimeout = 2500 * time.Millisecond
+
+// maxBody bounds what is read of a request: a unit file of 256 KiB, escaped.
+const maxBody = 1 << 20
+
+// Handler serves the whole API to callers that their TLS certificates identify.
+func (s *Server) Handler() http.Handler {
+	return s.mux(func(r *http.Request) (Caller, error) { return identify(r.TLS, s.ClusterID) }, Anonymous|members)
+}
+
+// SocketHandler serves what processes of this host may read.
+func (s *Server) SocketHandler() http.Handler {
+	return s.mux(func(*http.Request) (Caller, error) { return Caller{Role: Socket}, nil }, Socket)
+}
+
+// mux routes every request through the table. Routes that none of the roles may use do not exist in it.
+func (s *Server) mux(identify func(*http.Request) (Caller, error), roles Role) http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		if rt.roles&roles == 0 {
+			continue
+		}
+		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+			s.serve(w, r, rt, identify)
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, Errorf(http.StatusNotFound, "muster and the agents must be of the same version",
+			"there is no %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, identify func(*http.Request) (Caller, error)) {
+	caller, err := identify(r)
+	if err == nil {
+		err = s.authorize(caller, rt)
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if rt.voter {
+		ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	if err := rt.handler(s, w, r, caller); err != nil {
+		s.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "err", err)
+		writeError(w, err)
+	}
+}
+
+// authorize says whether the caller may use the route, and whether this agent can serve it.
+func (s *Server) authorize(c Caller, rt route) error {
+	if !rt.allows(c.Role) {
+		return Errorf(http.StatusForbidden, "this needs the operator's certificate: use `muster` where the cluster was made",
+			"%s may not %s %s", c.Role, rt.method, rt.path)
+	}
+	if rt.voter && s.Admin == nil {
+		return errNotVoter()
+	}
+	return nil
+}
+
+func errNotVoter() *Error {
+	return Errorf(http.StatusMisdirectedRequest, "ask a voter; `muster status` shows which hosts are",
+		"this host does not vote and cannot do that")
+}
+
+// Serve answers on a listener until ctx ends, then closes every connection.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return srv.Close()
+	})
+	return g.Wait()
+}
