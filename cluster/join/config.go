@@ -8,6 +8,8 @@
 package join
 
 import (
+	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/musterhq/muster/cluster/roster"
@@ -43,6 +45,14 @@ type Config struct {
 // Lease is LeaseMillis as a duration.
 func (c Config) Lease() time.Duration { return time.Duration(c.LeaseMillis) * time.Millisecond }
 
+// String names the host and never shows the token.
+func (c Config) String() string {
+	return fmt.Sprintf("host %s (%s) of cluster %s, token ***", c.Host, c.HostID, c.ClusterName)
+}
+
+// LogValue is String.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 // Request is what a host sends.
 type Request struct {
 	Host   string       `json:"host"`
@@ -52,12 +62,32 @@ type Request struct {
 	Facts  roster.Facts `json:"facts"`
 }
 
+// String names the host and never shows the token.
+func (r Request) String() string {
+	return fmt.Sprintf("join of host %s (%s), token ***", r.Host, r.HostID)
+}
+
+// LogValue is String.
+func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
 // Reply is what a host receives.
 type Reply struct {
 	Certificate string        `json:"certificate"` // host's certificate followed by the issuer's, PEM
 	Roster      roster.Roster `json:"roster"`
 	Voter       *VoterRole    `json:"voter,omitempty"` // nil for hosts that do not vote
 }
+
+// String tells the shape of the reply and shows no key.
+func (r Reply) String() string {
+	role := "no voter"
+	if r.Voter != nil {
+		role = r.Voter.String()
+	}
+	return fmt.Sprintf("certificate of %d bytes, roster of %d, %s", len(r.Certificate), len(r.Roster), role)
+}
+
+// LogValue is String.
+func (r Reply) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // VoterRole is what a voter needs beyond its certificate.
 type VoterRole struct {
@@ -71,3 +101,20 @@ type VoterRole struct {
 	IssuerCertificate string `json:"issuer_certificate"`
 	IssuerKey         string `json:"issuer_key"`
 }
+
+// String never shows the key.
+func (v VoterRole) String() string {
+	return fmt.Sprintf("voter of a cluster %q of %d, issuer key ***", v.State, len(v.InitialCluster))
+}
+
+// GoString is String.
+func (v VoterRole) GoString() string { return v.String() }
+
+// LogValue is String.
+func (v VoterRole) LogValue() slog.Value { return slog.StringValue(v.String()) }
+
+// The values of VoterRole.State.
+const (
+	StateNew      = "new"
+	StateExisting = "existing"
+)

@@ -35,7 +35,9 @@ type Pair struct {
 }
 
 // String never shows the key.
-func (p Pair) String() string { return fmt.Sprintf("{%d bytes of certificate, key ***}", len(p.CertPEM)) }
+func (p Pair) String() string {
+	return fmt.Sprintf("{%d bytes of certificate, key ***}", len(p.CertPEM))
+}
 
 // GoString is String.
 func (p Pair) GoString() string { return p.String() }

@@ -51,7 +51,9 @@ func NewStaticSource(p Pair) (*Source, error) {
 func (s *Source) Leaf() *x509.Certificate { return s.current().Leaf }
 
 // GetCertificate is for tls.Config of a server.
-func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.current(), nil }
+func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return s.current(), nil
+}
 
 // GetClientCertificate is for tls.Config of a client.
 func (s *Source) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {

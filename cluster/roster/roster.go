@@ -77,6 +77,21 @@ func (h Host) Validate() error {
 	return nil
 }
 
+// OrDefault replaces each port that is zero with the standard one.
+func (p Ports) OrDefault() Ports {
+	d := DefaultPorts()
+	if p.API != 0 {
+		d.API = p.API
+	}
+	if p.Client != 0 {
+		d.Client = p.Client
+	}
+	if p.Peer != 0 {
+		d.Peer = p.Peer
+	}
+	return d
+}
+
 // APIAddress is host:port of the agent's API.
 func (h Host) APIAddress() string { return net.JoinHostPort(h.Address, strconv.Itoa(h.Ports.API)) }
 
@@ -134,4 +149,5 @@ type Facts struct {
 	BootID       string   `json:"boot_id"`
 	Version      string   `json:"version"` // of musterd
 	Addresses    []string `json:"addresses,omitempty"`
+	Ports        Ports    `json:"ports"` // where it listens; zero means standard
 }
