@@ -44,11 +44,12 @@ func (id Identity) Tags() map[string]string {
 	return map[string]string{TagCluster: id.Cluster, TagHost: id.Host, TagGeneration: strconv.Itoa(id.Generation)}
 }
 
-// IdentityFromTags is the inverse of Tags. It reports false when a tag is missing or malformed.
+// IdentityFromTags is the inverse of Tags. It reports false when a tag is missing or is not what Tags would have made of
+// a valid identity.
 func IdentityFromTags(tags map[string]string) (Identity, bool) {
 	generation, err := strconv.Atoi(tags[TagGeneration])
 	id := Identity{Cluster: tags[TagCluster], Host: tags[TagHost], Generation: generation}
-	return id, err == nil && generation > 0 && id.Cluster != "" && id.Host != ""
+	return id, err == nil && tags[TagGeneration] == strconv.Itoa(generation) && id.Validate() == nil
 }
 
 // State is what a provider says of an instance.

@@ -1,7 +1,6 @@
 package providers
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -32,6 +31,7 @@ type Environment struct {
 	Log      *slog.Logger
 	StateDir string           // muster's state directory for all clusters; a driver keeps files only below StateDir/providers/<name>
 	Now      func() time.Time // the clock
+	Dir      string           // directory of the cluster file, where relative paths in a configuration begin; "" is the working directory
 	Musterd  string           // path of the musterd binary beside muster, for providers that start hosts on this machine
 }
 
@@ -75,12 +75,4 @@ func (r *Registry) Lookup(name string) (Driver, error) {
 		return Driver{}, fmt.Errorf("unknown driver `%s`, there are %v %s", name, r.Names(), finding.DidYouMean(name, r.Names()))
 	}
 	return d, nil
-}
-
-// Check runs p's own checks of the settings to come, when it has any.
-func Check(ctx context.Context, p Provider, settings []any) error {
-	if c, ok := p.(Checker); ok {
-		return c.Check(ctx, settings)
-	}
-	return nil
 }
