@@ -89,6 +89,9 @@ func (fs Findings) Error() string {
 func DidYouMean(got string, candidates []string) string {
 	best, bestDistance := "", 4
 	for _, c := range candidates {
+		if n := len(got) - len(c); n < -3 || n > 3 {
+			continue
+		}
 		d := distance(strings.ToLower(got), strings.ToLower(c))
 		if d < bestDistance && d <= (len(c)+2)/3 {
 			best, bestDistance = c, d
