@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/providers/crashsafe"
 )
 
 // Version is the version of every file in the directory. Others are refused.
@@ -24,6 +24,7 @@ const (
 	fileJournal = "journal.jsonl"
 	fileTokens  = "tokens.json"
 	fileRoster  = "roster.json"
+	fileLock    = "lock"
 )
 
 // Cluster says which cluster a directory is of.
@@ -43,7 +44,7 @@ type Reader struct {
 // Dir is a cluster's directory, locked. It is safe for concurrent use.
 type Dir struct {
 	*Reader
-	lock    *lock
+	lock    *crashsafe.Lock
 	journal *Journal
 	tokens  *Tokens
 }
@@ -203,7 +204,7 @@ func (d *Dir) Close() error {
 	if d.tokens != nil {
 		d.tokens.close()
 	}
-	return errors.Join(append(errs, d.lock.release())...)
+	return errors.Join(append(errs, d.lock.Release())...)
 }
 
 // Remove deletes the directory, keys and all, and gives the lock back. It vanishes as a whole: a crash leaves the
@@ -246,5 +247,5 @@ func writeJSON(name string, from any) error {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", name, err)
 	}
-	return pki.WriteFile(name, append(data, '\n'))
+	return crashsafe.WriteFileSync(name, append(data, '\n'), 0o600)
 }

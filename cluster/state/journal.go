@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/providers/crashsafe"
 )
 
 // Journal is the write-ahead journal of one cluster. It is safe for concurrent use.
@@ -152,7 +152,7 @@ func (j *Journal) Compact() (bool, error) {
 }
 
 func (j *Journal) replace(content []byte) error {
-	if err := pki.WriteFile(j.name, content); err != nil {
+	if err := crashsafe.WriteFileSync(j.name, content, 0o600); err != nil {
 		return err
 	}
 	old := j.file

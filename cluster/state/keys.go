@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/providers/crashsafe"
 )
 
 const (
@@ -131,8 +132,8 @@ func (r *Reader) readPair(name string) (pki.Pair, error) {
 // writePair writes the key first: a certificate that is there has its key, but for a renewal cut in two, which the next
 // one mends.
 func (r *Reader) writePair(name string, certPEM, keyPEM []byte) error {
-	if err := pki.WriteFile(r.file(name, "key"), keyPEM); err != nil {
+	if err := crashsafe.WriteFileSync(r.file(name, "key"), keyPEM, 0o600); err != nil {
 		return err
 	}
-	return pki.WriteFile(r.file(name, "crt"), certPEM)
+	return crashsafe.WriteFileSync(r.file(name, "crt"), certPEM, 0o600)
 }
