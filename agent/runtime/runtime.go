@@ -1,9 +1,10 @@
 // Package runtime defines what an agent asks of whatever runs units on its host: systemd, or muster's own process
-// supervisor, or a simulation.
+// supervisor, or a simulation. runtimetest holds the conformance suite that every implementation passes.
 package runtime
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -19,13 +20,34 @@ type Unit struct {
 
 // Status is what a runtime knows of a unit. Load, Active and Sub are systemd's words.
 type Status struct {
-	Name   string
-	Hash   string // of the contents that are loaded
-	Load   string
-	Active string
-	Sub    string
-	Reason string // why it is so, when there is something to say: "exit status 3", "start limit hit"
-	Since  time.Time
+	Name string
+	Hash string // of the contents that are loaded
+	// RunningHash is of the contents that the unit was started with, "" while it is neither active nor on its way
+	// there or back. It differs from Hash when the contents were replaced since: the unit wants a restart.
+	RunningHash string
+	Load        string // loaded; error: the contents cannot be run here, Reason says why
+	Active      string // active, reloading, inactive, failed, activating, deactivating
+	Sub         string // running, exited, dead, failed, start-pre, auto-restart, ...
+	Reason      string // why it is so, when there is something to say: "exit status 3", "start limit hit"
+	Since       time.Time
+}
+
+// The errors that callers tell apart.
+var (
+	// ErrNotLoaded is returned for units that were never loaded, or unloaded since.
+	ErrNotLoaded = errors.New("unit is not loaded")
+	// ErrLoad is returned by Start for a unit whose Load is "error".
+	ErrLoad = errors.New("unit cannot be run here")
+	// ErrActive is returned by Unload for a unit that is not stopped.
+	ErrActive = errors.New("unit is not stopped")
+	// ErrStartLimit is returned by Start for a unit that was started too often (StartLimitBurst=).
+	ErrStartLimit = errors.New("start limit hit")
+)
+
+// Reloader is a runtime that can ask a running unit to read its configuration again (ExecReload=).
+type Reloader interface {
+	// Reload begins to reload an active unit. One without ExecReload= is an error.
+	Reload(ctx context.Context, name string) error
 }
 
 // Runtime loads, starts and stops units. It never decides which. Implementations are safe for concurrent use.
@@ -34,14 +56,16 @@ type Status struct {
 // them, with their state.
 type Runtime interface {
 	// Load makes the unit known, replacing an older content; a running unit goes on with the old content until it is
-	// restarted. Loading the same content again changes nothing.
+	// restarted. Loading the same content again changes nothing. What cannot be run here is loaded nevertheless: its
+	// status says so.
 	Load(ctx context.Context, u Unit) error
 	// Start begins to start a loaded unit and returns without waiting until it is active. Starting a unit that is active
 	// or activating changes nothing.
 	Start(ctx context.Context, name string) error
-	// Stop ends a unit, politely first, and returns when no process of it is left.
+	// Stop ends a unit, politely first, and returns when no process of it is left. Stopping one that is not running
+	// changes nothing, but that a failed one stays failed until it is started or unloaded.
 	Stop(ctx context.Context, name string) error
-	// Unload forgets a stopped unit.
+	// Unload forgets a stopped or failed unit. Unloading what is not loaded changes nothing.
 	Unload(ctx context.Context, name string) error
 	// List returns every loaded unit, sorted by name.
 	List(ctx context.Context) ([]Status, error)
