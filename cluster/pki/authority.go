@@ -166,6 +166,9 @@ const maxChain = 3
 func ParseChain(chainPEM []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for rest := bytes.TrimSpace(chainPEM); len(rest) > 0; rest = bytes.TrimSpace(rest) {
+		if !bytes.HasPrefix(rest, []byte("-----BEGIN")) { // pem.Decode would skip to it
+			return nil, errors.New("cannot parse certificate: not PEM")
+		}
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
 		if block == nil || block.Type != blockCert || len(chain) == maxChain {
