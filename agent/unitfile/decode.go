@@ -90,7 +90,7 @@ func (d *decoder) commands(key string) []Command {
 			d.fail(o, err, "")
 			continue
 		}
-		for _, offset := range odd {
+		for _, offset := range odd[:min(len(odd), maxFindings)] {
 			d.warnings.Add(o.at(d.name, offset), `write \\ for a backslash`, "`%s`: unknown escape, kept as it is", o.Name)
 		}
 		all = append(all, commands...)

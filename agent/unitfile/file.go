@@ -107,11 +107,6 @@ func (f File) last(section, name string) (Option, bool) {
 	return Option{}, false
 }
 
-// has says whether a section assigns anything.
-func (f File) has(section string) bool {
-	return slices.ContainsFunc(f.Options, func(o Option) bool { return o.Section == section })
-}
-
 // join makes one line of a value over several: backslash and newline become white space, and so do comment lines in
 // between (systemd.syntax(7)). The length stays the same, so that an offset holds for both.
 func join(value string) string {

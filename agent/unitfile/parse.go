@@ -105,8 +105,7 @@ func (f File) unknown(name string) finding.Findings {
 		ours := o.Section == xFleet || o.Section == "X-Muster"
 		switch {
 		case !isKnown(o.Section, o.Name):
-			if strangers++; strangers > maxUnknown {
-				warnings.Add(at, "", "and more unknown keys")
+			if strangers++; strangers > maxFindings {
 				return warnings
 			}
 			if hint := didYouMean(o.Name, knownKeys[o.Section]); ours || hint != "" {
@@ -118,9 +117,6 @@ func (f File) unknown(name string) finding.Findings {
 	}
 	return warnings
 }
-
-// maxUnknown bounds the warnings about unknown keys, and the time spent on hints.
-const maxUnknown = 100
 
 // didYouMean is finding.DidYouMean for words short enough to be a slip of the fingers.
 func didYouMean(got string, candidates []string) string {

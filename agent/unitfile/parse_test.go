@@ -139,3 +139,26 @@ func parse(t *testing.T, name, text string) unitfile.File {
 	}
 	return f
 }
+
+// TestParseIsBounded holds files that are made to cost much against a bound on findings, not on time.
+func TestParseIsBounded(t *testing.T) {
+	const size = unitfile.MaxSize - 100
+	for name, text := range map[string]string{
+		"nonsense":       strings.Repeat("x\n", size/2),
+		"unknown keys":   "[X-Fleet]\n" + strings.Repeat("Conflict=\n", size/10),
+		"a long key":     "[X-Fleet]\n" + strings.Repeat("x", size) + "=",
+		"odd escapes":    "[Service]\nExecStart=/bin/a " + strings.Repeat(`\q`, size/2),
+		"odd labels":     "[X-Fleet]\nMachineMetadata=" + strings.Repeat("x ", size/2),
+		"a continuation": "[Service]\nExecStart=a " + strings.Repeat("\\\n", size/2),
+		"commands":       "[Service]\nExecStart=" + strings.Repeat("a;", size/2) + strings.Repeat(" ; a", 9),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, warnings, err := unitfile.Parse("x.service", []byte(text))
+			var findings finding.Findings
+			errors.As(err, &findings)
+			if len(warnings)+len(findings) > 210 {
+				t.Errorf("%d findings", len(warnings)+len(findings))
+			}
+		})
+	}
+}

@@ -138,6 +138,9 @@ func (r *ruler) metadata(o Option, value string) {
 	}
 	for _, w := range words {
 		label, accepted, ok := strings.Cut(w.text, "=")
+		if len(r.problems) > maxFindings {
+			return
+		}
 		if !ok || label == "" || accepted == "" {
 			r.problems.Add(o.at(r.unit, w.offset), `write label=value, several as "a=1" "b=2"`, "%q is no label", w.text)
 			continue

@@ -12,6 +12,9 @@ import (
 // MaxSize is the largest unit file, in bytes: systemd's limit for one line, and more than any unit needs.
 const MaxSize = 1 << 20
 
+// maxFindings bounds how many findings of a kind are gathered: a file with more is no unit file.
+const maxFindings = 100
+
 // scanner cuts a unit file into assignments. go-systemd's parser, with which it agrees on every file both accept (a
 // fuzz target compares them), stops at the first error and tells no position.
 type scanner struct {
@@ -36,7 +39,7 @@ func scan(name string, content []byte) *scanner {
 		return s
 	}
 	s.lines = strings.Split(text, "\n")
-	for s.next < len(s.lines) {
+	for s.next < len(s.lines) && len(s.problems) < maxFindings {
 		s.line()
 	}
 	return s
