@@ -1,0 +1,206 @@
+// Package membership decides, one step at a time, how the members of etcd follow the voters of the roster: who left is
+// removed, who came is added as a learner and promoted when it has caught up.
+//
+// A decision is a value that follows from a View alone. Each step leaves a quorum of members that answer; two changes are
+// never under way at once, because the next step is decided from a view that was taken after the last one. The package
+// knows no etcd, clock or network. A member that is silent but still in the roster stays: only the operator, or whoever
+// replaces hosts, takes a host off the roster.
+package membership
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Member is one member of etcd, as seen from outside.
+type Member struct {
+	ID       uint64 // etcd's member ID
+	Host     string // host ID, "" when no host of the roster or of the past is known for it
+	Learner  bool
+	Healthy  bool // it answered, and knew a leader
+	CaughtUp bool // a learner that is as far as the leader
+	Leader   bool
+}
+
+// Voter is a host that shall vote. Waiting says that it asks to be admitted now: only then is it added, as an added
+// member that does not start would be in the way.
+type Voter struct {
+	Host    string // host ID
+	Waiting bool
+}
+
+// View is everything that a step is decided from. Order does not matter.
+type View struct {
+	Members []Member
+	Voters  []Voter
+}
+
+// Kind is what to do.
+type Kind int
+
+// The kinds of steps.
+const (
+	None         Kind = iota // nothing to do, or nothing that may be done now
+	RemoveMember             // Member
+	AddLearner               // Host
+	Promote                  // Member
+)
+
+// String is the kind in words, for logs.
+func (k Kind) String() string {
+	return [...]string{"none", "remove member", "add learner", "promote"}[k]
+}
+
+// Step is one change of the membership. Reason says why it is made or, for None, what it waits for.
+type Step struct {
+	Kind   Kind
+	Member uint64 // of RemoveMember and Promote
+	Host   string // host ID, where one is known
+	Reason string
+}
+
+// Quorum is how many of n voting members must agree.
+func Quorum(n int) int { return n/2 + 1 }
+
+// MaxLearners is how many learners there may be at once. It is etcd's default.
+const MaxLearners = 1
+
+// NextStep decides the next change. In this order: nothing without a quorum; silent members that left the roster go,
+// since they only cost fault tolerance; learners that left go; learners that have caught up are promoted; hosts that wait
+// are added as learners; members that answer and left the roster go last, so that their successors vote before.
+func NextStep(v View) Step {
+	t := tally(v)
+	if t.healthy < Quorum(t.voting) {
+		return Step{Reason: fmt.Sprintf("%d of %d voting members answer, %d are needed", t.healthy, t.voting, Quorum(t.voting))}
+	}
+	for _, decide := range []func(*count) (Step, bool){removeSilent, removeLearner, promote, addLearner, removeLeaver} {
+		if step, ok := decide(t); ok {
+			return step
+		}
+	}
+	return Step{Reason: "the members are the roster's voters"}
+}
+
+// count is a view, sorted and counted.
+type count struct {
+	members         []Member // by ID, the leader last
+	voters          []Voter  // by host
+	voting, healthy int      // healthy counts voting members
+	learners        int
+}
+
+func tally(v View) *count {
+	t := &count{members: slices.Clone(v.Members), voters: slices.Clone(v.Voters)}
+	slices.SortFunc(t.members, func(a, b Member) int {
+		if a.Leader != b.Leader {
+			if a.Leader {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	slices.SortFunc(t.voters, func(a, b Voter) int { return cmp.Compare(a.Host, b.Host) })
+	for _, m := range t.members {
+		switch {
+		case m.Learner:
+			t.learners++
+		case m.Healthy:
+			t.voting++
+			t.healthy++
+		default:
+			t.voting++
+		}
+	}
+	return t
+}
+
+// belongs reports whether a member's host shall vote.
+func (t *count) belongs(m Member) bool {
+	return m.Host != "" && slices.ContainsFunc(t.voters, func(v Voter) bool { return v.Host == m.Host })
+}
+
+func (t *count) isMember(host string) bool {
+	return slices.ContainsFunc(t.members, func(m Member) bool { return m.Host == host })
+}
+
+func remove(m Member, format string, args ...any) (Step, bool) {
+	return Step{Kind: RemoveMember, Member: m.ID, Host: m.Host, Reason: fmt.Sprintf(format, args...)}, true
+}
+
+func none(format string, args ...any) (Step, bool) {
+	return Step{Reason: fmt.Sprintf(format, args...)}, true
+}
+
+func removeSilent(t *count) (Step, bool) {
+	for _, m := range t.members {
+		if !m.Learner && !m.Healthy && !t.belongs(m) {
+			return remove(m, "%s is no voter any more and does not answer", hostOf(m))
+		}
+	}
+	return Step{}, false
+}
+
+func removeLearner(t *count) (Step, bool) {
+	for _, m := range t.members {
+		if m.Learner && !t.belongs(m) {
+			return remove(m, "%s is no voter any more, and it was only learning", hostOf(m))
+		}
+	}
+	return Step{}, false
+}
+
+// promote adds a member that answers, so a quorum of one more is still there: quorum grows by one at most.
+func promote(t *count) (Step, bool) {
+	for _, m := range t.members {
+		if m.Learner && m.Healthy && m.CaughtUp {
+			return Step{Kind: Promote, Member: m.ID, Host: m.Host, Reason: fmt.Sprintf("%s has caught up", hostOf(m))}, true
+		}
+	}
+	return Step{}, false
+}
+
+// addLearner waits where etcd would refuse (its strict reconfiguration check): while another learner learns, or a voting
+// member is silent. A learner changes no quorum.
+func addLearner(t *count) (Step, bool) {
+	for _, v := range t.voters {
+		if !v.Waiting || t.isMember(v.Host) {
+			continue
+		}
+		if t.learners >= MaxLearners {
+			return none("host %s waits until the learner before it votes", v.Host)
+		}
+		if t.healthy < t.voting {
+			return none("host %s waits until all %d voting members answer (%d do)", v.Host, t.voting, t.healthy)
+		}
+		return Step{Kind: AddLearner, Host: v.Host, Reason: fmt.Sprintf("host %s shall vote", v.Host)}, true
+	}
+	return Step{}, false
+}
+
+func removeLeaver(t *count) (Step, bool) {
+	for _, m := range t.members {
+		if m.Learner || t.belongs(m) {
+			continue
+		}
+		if t.learners > 0 {
+			return none("%s is no voter any more; it stays until the learner votes", hostOf(m))
+		}
+		if t.voting == 1 {
+			return none("%s is no voter any more, but it is the last", hostOf(m))
+		}
+		if left, needed := t.healthy-1, Quorum(t.voting-1); left < needed {
+			return none("%s is no voter any more, but without it %d members would answer and %d be needed", hostOf(m), left, needed)
+		}
+		return remove(m, "%s is no voter any more", hostOf(m))
+	}
+	return Step{}, false
+}
+
+func hostOf(m Member) string {
+	if m.Host == "" {
+		return fmt.Sprintf("member %x", m.ID)
+	}
+	return "host " + m.Host
+}
