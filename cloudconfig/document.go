@@ -25,10 +25,10 @@ type User struct {
 	Gecos             string        `yaml:"gecos,omitempty"`
 	UID               *int          `yaml:"uid,omitempty"`
 	PrimaryGroup      string        `yaml:"primary_group,omitempty"`
-	Groups            List          `yaml:"groups,omitempty"`
+	Groups            Groups        `yaml:"groups,omitempty"`
 	HomeDir           string        `yaml:"homedir,omitempty"`
 	Shell             string        `yaml:"shell,omitempty"`
-	Sudo              List          `yaml:"sudo,omitempty"`
+	Sudo              Rules         `yaml:"sudo,omitempty"`
 	System            bool          `yaml:"system,omitempty"`
 	NoCreateHome      bool          `yaml:"no_create_home,omitempty"`
 	LockPasswd        *bool         `yaml:"lock_passwd,omitempty"` // cloud-init locks unless told otherwise
@@ -45,8 +45,11 @@ type File struct {
 	Content     string      `yaml:"content,omitempty"`
 }
 
-// List is a list of words that a file may also give as one string: groups separated by commas, one sudo rule.
-type List []string
+// Groups are names of groups, which a file may also give as one string with commas.
+type Groups []string
+
+// Rules are sudo rules, of which a file may also give one as a string.
+type Rules []string
 
 // Permissions is a file mode as four octal digits, "0644", or "".
 type Permissions string

@@ -17,13 +17,19 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 )
 
-// Node decodes a node into what into points to. Several calls share the decoder's bounds.
+// Node decodes a node into what into points to. Several calls share the decoder's bounds. Messages call the node what
+// the Unmarshaler that asks was called.
 func (d *Decoder) Node(node *yaml.Node, into any) {
+	d.Field(d.name, node, into)
+}
+
+// Field is Node for a node that stands at a key, by which messages call it.
+func (d *Decoder) Field(key string, node *yaml.Node, into any) {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		panic("strictyaml: into is not a pointer")
 	}
-	d.value(node, v.Elem(), "")
+	d.value(node, v.Elem(), key)
 }
 
 // value decodes a node into v. name is the key or index it stands at, for messages; "" at the root.
@@ -84,7 +90,10 @@ func (d *Decoder) tagged(node *yaml.Node, v reflect.Value, name string) {
 		return
 	}
 	if u, ok := v.Addr().Interface().(Unmarshaler); ok {
+		outer := d.name
+		d.name = name
 		u.UnmarshalStrict(d, node)
+		d.name = outer
 		return
 	}
 	switch v.Type() {
@@ -135,6 +144,10 @@ func (d *Decoder) slice(node *yaml.Node, v reflect.Value, name string) {
 	}
 	if node.Kind != yaml.SequenceNode {
 		d.wrongType(node, v.Type(), name)
+		return
+	}
+	if len(node.Content) == 0 {
+		v.SetZero()
 		return
 	}
 	items := reflect.MakeSlice(v.Type(), len(node.Content), len(node.Content))

@@ -20,7 +20,7 @@ const (
 )
 
 // Unmarshaler is implemented by types that decode themselves: with d.Node into something else, and d.Add for what is
-// wrong.
+// wrong. The node is no alias.
 type Unmarshaler interface {
 	UnmarshalStrict(d *Decoder, node *yaml.Node)
 }
@@ -37,6 +37,7 @@ type Decoder struct {
 	findings finding.Findings
 	values   int                 // decoded so far
 	depth    int                 // of the value being decoded
+	name     string              // of the value that an Unmarshaler decodes
 	within   map[*yaml.Node]bool // containers that an alias led to and that are being decoded
 	full     bool                // a bound was reached: stop
 }

@@ -1,0 +1,127 @@
+package cloudconfig
+
+import (
+	_ "embed"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Where musterd and what starts it are on a host that fetches it. /opt can be written on image-based systems too.
+const (
+	MusterdPath   = "/opt/muster/bin/musterd"
+	installerPath = ReservedDir + "/install-musterd"
+	unitPath      = "/etc/systemd/system/musterd.service"
+)
+
+// FirstBoot is what a host must be told to become part of a cluster.
+type FirstBoot struct {
+	Hostname   string
+	ConfigPath string // where musterd reads Config, in ReservedDir
+	Config     []byte // written with mode 0600: it holds the join token
+	// Musterd is where the host fetches musterd, one entry for each architecture. With none, musterd is there already and
+	// started by whoever made the host, as on this machine.
+	Musterd []Download
+}
+
+// Download is a program to fetch.
+type Download struct {
+	Architecture string   // as GOARCH has it: amd64, arm64
+	URLs         []string // http or https, tried in turn
+	SHA256       string   // 64 hexadecimal digits
+}
+
+// machines maps GOARCH to what `uname -m` says.
+var machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+var (
+	//go:embed files/musterd.service
+	unitFile string
+	//go:embed files/install-musterd.sh
+	installer string
+
+	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// UserData renders what the host with this first boot gets, an operator's document merged over it.
+func UserData(b FirstBoot, operator Document) ([]byte, error) {
+	base, err := b.Document()
+	if err != nil {
+		return nil, err
+	}
+	merged, err := Merge(base, operator)
+	if err != nil {
+		return nil, fmt.Errorf("cannot merge the cloud-config of host %s: %w", b.Hostname, err)
+	}
+	return merged.Render(), nil
+}
+
+// Document is the generated document of the host.
+func (b FirstBoot) Document() (Document, error) {
+	if !Reserved(b.ConfigPath) || checkPath(b.ConfigPath) != "" {
+		return Document{}, fmt.Errorf("cannot write the host's configuration to `%s`: it is not in %s", b.ConfigPath, ReservedDir)
+	}
+	doc := Document{Hostname: b.Hostname, WriteFiles: []File{NewFile(b.ConfigPath, b.Config, "0600")}}
+	if len(b.Musterd) == 0 {
+		return doc, nil
+	}
+	script, err := installScript(b.Musterd)
+	if err != nil {
+		return Document{}, err
+	}
+	doc.WriteFiles = append(doc.WriteFiles,
+		NewFile(installerPath, []byte(script), "0755"),
+		NewFile(unitPath, []byte(unitFile), "0644"))
+	doc.RunCmd = []Command{
+		{Args: []string{"systemctl", "daemon-reload"}},
+		{Args: []string{"systemctl", "enable", "--now", "--no-block", "musterd.service"}},
+	}
+	return doc, nil
+}
+
+// installScript fills in the one line of the installer that differs: machine, checksum and URLs of each download.
+func installScript(downloads []Download) (string, error) {
+	var table strings.Builder
+	seen := map[string]bool{}
+	for _, d := range slices.SortedFunc(slices.Values(downloads), func(a, b Download) int {
+		return strings.Compare(a.Architecture, b.Architecture)
+	}) {
+		if err := d.check(); err != nil {
+			return "", fmt.Errorf("cannot fetch musterd for `%s`: %w", d.Architecture, err)
+		}
+		if seen[d.Architecture] {
+			return "", fmt.Errorf("cannot fetch musterd for `%s`: it is given twice", d.Architecture)
+		}
+		seen[d.Architecture] = true
+		fmt.Fprintf(&table, "%s)\n\tsum=%s\n\tset -- %s\n\t;;\n", machines[d.Architecture], d.SHA256, quoteAll(d.URLs))
+	}
+	return strings.Replace(installer, "#DOWNLOADS#\n", table.String(), 1), nil
+}
+
+func (d Download) check() error {
+	switch {
+	case machines[d.Architecture] == "":
+		return fmt.Errorf("the architecture is not known")
+	case !sha256Hex.MatchString(d.SHA256):
+		return fmt.Errorf("`%s` is no SHA-256 in lower-case hexadecimal digits", d.SHA256)
+	case len(d.URLs) == 0:
+		return fmt.Errorf("no URL is given")
+	}
+	for _, raw := range d.URLs {
+		if u, err := url.Parse(raw); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("`%s` is no http or https URL", raw)
+		}
+	}
+	return nil
+}
+
+// quoteAll quotes words for the shell.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+	}
+	return strings.Join(quoted, " ")
+}
