@@ -1,0 +1,91 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrVersion says that a record was written by a newer muster. The remedy is to update the reader.
+var ErrVersion = errors.New("record of an unknown version")
+
+// record is a pointer to a record of the key space; header gives its version field.
+type record[T any] interface {
+	*T
+	header() *int
+}
+
+func (r *Cluster) header() *int        { return &r.V }
+func (r *RosterRecord) header() *int   { return &r.V }
+func (r *Token) header() *int          { return &r.V }
+func (r *HostRecord) header() *int     { return &r.V }
+func (r *Alive) header() *int          { return &r.V }
+func (r *UnitRecord) header() *int     { return &r.V }
+func (r *ScheduleRecord) header() *int { return &r.V }
+func (r *StatesRecord) header() *int   { return &r.V }
+
+// Marshal encodes a record and stamps it with RecordVersion, whatever its V says.
+func Marshal[T any, P record[T]](r T) ([]byte, error) {
+	*P(&r).header() = RecordVersion
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode record: %w", err)
+	}
+	return data, nil
+}
+
+// Unmarshal decodes a record. The version is looked at first, so that a record whose other fields have changed their
+// shape is ErrVersion and not a riddle. Unknown fields are ignored: they are how a version grows.
+func Unmarshal[T any, P record[T]](data []byte) (T, error) {
+	var r, none T
+	var version struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return none, fmt.Errorf("cannot read record: %w", err)
+	}
+	if version.V != RecordVersion {
+		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it",
+			ErrVersion, version.V, RecordVersion)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return none, fmt.Errorf("cannot read record: %w", err)
+	}
+	*P(&r).header() = RecordVersion
+	return r, nil
+}
+
+// RosterKey is where a member's RosterRecord is.
+func RosterKey(hostID string) string { return PrefixRoster + hostID }
+
+// TokenKey is where the Token with the given hash (SHA-256 of the secret, hexadecimal) is.
+func TokenKey(hash string) string { return PrefixTokens + hash }
+
+// HostKey is where a host's HostRecord is.
+func HostKey(hostID string) string { return PrefixHosts + hostID }
+
+// AliveKey is where a host's Alive is while its session lives.
+func AliveKey(hostID string) string { return PrefixAlive + hostID }
+
+// UnitKey is where a unit's UnitRecord is.
+func UnitKey(name string) string { return PrefixUnits + name }
+
+// FileKey is where the unit file with the given SHA-256 (hexadecimal) is.
+func FileKey(sum string) string { return PrefixFiles + sum }
+
+// ScheduleKey is where a host's ScheduleRecord is.
+func ScheduleKey(hostID string) string { return PrefixSchedule + hostID }
+
+// StatesKey is where a host's StatesRecord is.
+func StatesKey(hostID string) string { return PrefixStates + hostID }
+
+// KeyName returns what follows prefix in key: the host ID, unit name or hash. ok is false when key is elsewhere, is the
+// prefix itself, or lies deeper.
+func KeyName(prefix, key string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(key, prefix)
+	if !ok || name == "" || strings.Contains(name, "/") {
+		return "", false
+	}
+	return name, true
+}
