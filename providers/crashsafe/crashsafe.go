@@ -78,19 +78,21 @@ var ErrHeld = errors.New("lock is held")
 
 // Acquire waits until the lock named by path is free and takes it. It makes the file and its directory.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(lockPause)
 	defer timer.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("cannot lock %s: %w", path, context.Cause(ctx))
-		case <-timer.C:
+		if err := context.Cause(ctx); err != nil {
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		lock, err := TryAcquire(path)
 		if !errors.Is(err, ErrHeld) {
 			return lock, err
 		}
 		timer.Reset(lockPause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
 	}
 }
 
