@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,6 +72,12 @@ func AliveKey(hostID string) string { return PrefixAlive + hostID }
 
 // UnitKey is where a unit's UnitRecord is.
 func UnitKey(name string) string { return PrefixUnits + name }
+
+// FileSum is the name of a unit file's contents: their SHA-256, hexadecimal.
+func FileSum(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
 
 // FileKey is where the unit file with the given SHA-256 (hexadecimal) is.
 func FileKey(sum string) string { return PrefixFiles + sum }

@@ -12,6 +12,9 @@ const MaxOps = 128
 // ErrInvalid says that a commit breaks the rules of Commit; no store would take it.
 var ErrInvalid = errors.New("invalid commit")
 
+// errClosed is what a client says after Close.
+var errClosed = fmt.Errorf("%w: the client is closed", ErrUnavailable)
+
 // check refuses a commit that one implementation would take and another not.
 func (c Commit) check() error {
 	if len(c.Ops) > MaxOps || len(c.Guards) > MaxOps {

@@ -86,7 +86,7 @@ func (s *Etcd) member(ctx context.Context) (*member, error) {
 		m, changed := s.current, s.changed
 		s.mu.Unlock()
 		if s.ctx.Err() != nil {
-			return nil, fmt.Errorf("%w: the client is closed", ErrUnavailable)
+			return nil, errClosed
 		}
 		if m != nil {
 			return m, nil

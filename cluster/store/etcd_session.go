@@ -34,7 +34,7 @@ func (s *Etcd) NewSession(ctx context.Context, ttl time.Duration) (Session, erro
 	session.ctx, session.cancel = context.WithCancel(s.ctx)
 	if !s.spawn(session.run) {
 		session.cancel()
-		return nil, fmt.Errorf("cannot make session: %w: the client is closed", ErrUnavailable)
+		return nil, fmt.Errorf("cannot make session: %w", errClosed)
 	}
 	return session, nil
 }

@@ -80,7 +80,7 @@ func (c *MemoryClient) reach(ctx context.Context, needQuorum bool) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	case c.closed:
-		return fmt.Errorf("%w: the client is closed", ErrUnavailable)
+		return errClosed
 	case c.cut:
 		return fmt.Errorf("%w: no route", ErrUnavailable)
 	case needQuorum && !c.engine.quorum:

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Entry is a record as it stands in the store.
+type Entry[T any] struct {
+	Record   T
+	Revision int64 // ModRevision of its key, for guards
+}
+
+// Tables are the records of the key space, decoded and by name, as of one revision. Read and Apply fill them; who reads
+// them must not change them.
+type Tables struct {
+	Revision int64
+	Cluster  Entry[Cluster]
+	Roster   map[string]Entry[RosterRecord]   // by host ID
+	Tokens   map[string]Entry[Token]          // by hash
+	Hosts    map[string]Entry[HostRecord]     // by host ID
+	Alive    map[string]Entry[Alive]          // by host ID
+	Units    map[string]Entry[UnitRecord]     // by unit name
+	Files    map[string][]byte                // by SHA-256
+	Schedule map[string]Entry[ScheduleRecord] // by host ID
+	States   map[string]Entry[StatesRecord]   // by host ID
+	// Bad says which keys hold what cannot be read, and why. They are in no other table.
+	Bad map[string]error
+}
+
+// NewTables returns empty tables.
+func NewTables() *Tables {
+	return &Tables{
+		Roster: make(map[string]Entry[RosterRecord]), Tokens: make(map[string]Entry[Token]),
+		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
+		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
+		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
+		Bad: make(map[string]error),
+	}
+}
+
+// Read takes in the result of a Range. Keys outside the key space are ignored.
+func (t *Tables) Read(view View) {
+	for _, item := range view.Items {
+		t.set(item)
+	}
+	t.Revision = max(t.Revision, view.Revision)
+}
+
+// Apply takes in what a Watch delivered.
+func (t *Tables) Apply(change Change) {
+	for _, e := range change.Events {
+		if e.Deleted {
+			t.remove(e.Key)
+		} else {
+			t.set(e.Item)
+		}
+	}
+	t.Revision = max(t.Revision, change.Revision)
+}
+
+// column is the table below one prefix.
+type column struct {
+	prefix string
+	set    func(t *Tables, name string, item Item) error
+	remove func(t *Tables, name string)
+}
+
+var columns = []column{
+	columnOf(PrefixRoster, func(t *Tables) map[string]Entry[RosterRecord] { return t.Roster }),
+	columnOf(PrefixTokens, func(t *Tables) map[string]Entry[Token] { return t.Tokens }),
+	columnOf(PrefixHosts, func(t *Tables) map[string]Entry[HostRecord] { return t.Hosts }),
+	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
+	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
+	columnOf(PrefixSchedule, func(t *Tables) map[string]Entry[ScheduleRecord] { return t.Schedule }),
+	columnOf(PrefixStates, func(t *Tables) map[string]Entry[StatesRecord] { return t.States }),
+	{
+		prefix: PrefixFiles,
+		set:    func(t *Tables, name string, item Item) error { t.Files[name] = item.Value; return nil },
+		remove: func(t *Tables, name string) { delete(t.Files, name) },
+	},
+}
+
+func columnOf[T any, P record[T]](prefix string, table func(*Tables) map[string]Entry[T]) column {
+	return column{
+		prefix: prefix,
+		set: func(t *Tables, name string, item Item) error {
+			r, err := Unmarshal[T, P](item.Value)
+			if err != nil {
+				return err
+			}
+			table(t)[name] = Entry[T]{Record: r, Revision: item.ModRevision}
+			return nil
+		},
+		remove: func(t *Tables, name string) { delete(table(t), name) },
+	}
+}
+
+func (t *Tables) set(item Item) {
+	if err := t.decode(item); err != nil {
+		t.remove(item.Key)
+		t.Bad[item.Key] = err
+		return
+	}
+	delete(t.Bad, item.Key)
+}
+
+func (t *Tables) decode(item Item) error {
+	if item.Key == KeyCluster {
+		r, err := Unmarshal[Cluster](item.Value)
+		t.Cluster = Entry[Cluster]{Record: r, Revision: item.ModRevision}
+		return err
+	}
+	for _, c := range columns {
+		name, ok := KeyName(c.prefix, item.Key)
+		if !ok {
+			continue
+		}
+		if err := c.set(t, name, item); err != nil {
+			return fmt.Errorf("%s: %w", item.Key, err)
+		}
+	}
+	return nil
+}
+
+func (t *Tables) remove(key string) {
+	delete(t.Bad, key)
+	if key == KeyCluster {
+		t.Cluster = Entry[Cluster]{}
+	}
+	for _, c := range columns {
+		if name, ok := KeyName(c.prefix, key); ok {
+			c.remove(t, name)
+		}
+	}
+}
+
+// File returns a unit file's contents if they are there and are what their name says.
+func (t *Tables) File(sum string) ([]byte, bool) {
+	content, ok := t.Files[sum]
+	if !ok || FileSum(content) != sum {
+		return nil, false
+	}
+	return bytes.Clone(content), true
+}
