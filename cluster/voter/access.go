@@ -1,0 +1,289 @@
+package voter
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// Every host is an etcd user named by its ID, without a password: its certificate's common name is enough. It has two
+// roles, one that all hosts share and that may read, and one of its own that may write three keys. Voters' control
+// certificates are the user root, who may do everything. Nobody else exists.
+//
+// Which hosts have theirs is recorded below accessKey, one key a host, written when all else is done: so one read tells
+// whether anything is to be done, for any number of hosts, and what a crash left half done is done again. The key
+// accessKey itself says that etcd asks for permission at all.
+const (
+	accessKey     = store.Prefix + "access" // private: only root may read it
+	accessPrefix  = accessKey + "/"
+	accessVersion = "1" // of the permissions below; a change of them is a change of this
+	sharedRole    = "host"
+	ownRole       = "host-" // and the host's ID
+	rootName      = pki.CNControl
+
+	permRead      = clientv3.PermissionType(clientv3.PermRead)
+	permReadWrite = clientv3.PermissionType(clientv3.PermReadWrite)
+
+	parallel  = 8   // hosts whose users are made at once
+	batchSize = 100 // keys written in one transaction
+)
+
+// readable is what every host may read, as prefixes.
+var readable = []string{
+	store.KeyCluster, store.PrefixRoster, store.PrefixHosts, store.PrefixAlive, store.PrefixUnits, store.PrefixFiles,
+	store.PrefixSchedule, store.PrefixStates, store.PrefixLeader,
+}
+
+// writable are the keys that a host may write, and that nobody else but root may.
+func writable(id string) []string {
+	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id)}
+}
+
+// EnsureAuth makes the users and roles of every host in the roster, removes those of hosts that are no longer in the
+// store's roster, and has etcd ask for permission from then on. Until the first call returns, every certificate of the
+// cluster may do everything.
+func (c *Control) EnsureAuth(ctx context.Context, hosts roster.Roster) error {
+	recorded, err := c.recorded(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read who has access to the store: %w", err)
+	}
+	enabled := recorded[accessKey] == accessVersion
+	if !enabled {
+		if err := c.makeShared(ctx); err != nil {
+			return fmt.Errorf("cannot make the store's roles: %w", err)
+		}
+	}
+	if err := c.makeUsers(ctx, hosts, recorded); err != nil {
+		return fmt.Errorf("cannot give hosts access to the store: %w", err)
+	}
+	if err := c.removeStrangers(ctx, hosts, recorded); err != nil {
+		return fmt.Errorf("cannot remove hosts' access to the store: %w", err)
+	}
+	if enabled {
+		return nil
+	}
+	if err := c.enable(ctx); err != nil {
+		return fmt.Errorf("cannot have the store ask for permission: %w", err)
+	}
+	return nil
+}
+
+// EnsureHost makes the user and roles of one host, so that it can use the store as soon as it is told that it joined.
+func (c *Control) EnsureHost(ctx context.Context, id string) error {
+	if !roster.ValidID(id) {
+		return fmt.Errorf("cannot give access to %q: not a host ID", id)
+	}
+	recorded, err := c.recorded(ctx)
+	if err == nil && recorded[accessPrefix+id] == accessVersion {
+		return nil
+	}
+	if err == nil && recorded[accessKey] != accessVersion {
+		err = c.makeShared(ctx)
+	}
+	if err == nil {
+		err = c.makeUser(ctx, id)
+	}
+	if err == nil {
+		err = c.record(ctx, []string{accessPrefix + id})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot give host %s access to the store: %w", id, err)
+	}
+	return nil
+}
+
+// RemoveHost takes a host's access away. What it writes from now on is refused, and so is every new read; a watch that it
+// has open goes on until its connection ends.
+func (c *Control) RemoveHost(ctx context.Context, id string) error {
+	err := c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.UserDelete(ctx, id)
+		return err
+	}, rpctypes.ErrUserNotFound)
+	if err == nil {
+		err = c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.RoleDelete(ctx, ownRole+id)
+			return err
+		}, rpctypes.ErrRoleNotFound)
+	}
+	if err == nil {
+		err = c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.Delete(ctx, accessPrefix+id)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove the access of host %s to the store: %w", id, err)
+	}
+	return nil
+}
+
+// recorded returns accessKey and everything below it.
+func (c *Control) recorded(ctx context.Context) (map[string]string, error) {
+	var found *clientv3.GetResponse
+	err := c.do(ctx, func(ctx context.Context) (err error) {
+		found, err = c.client.Get(ctx, accessKey, clientv3.WithPrefix())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	recorded := make(map[string]string, len(found.Kvs))
+	for _, kv := range found.Kvs {
+		recorded[string(kv.Key)] = string(kv.Value)
+	}
+	return recorded, nil
+}
+
+func (c *Control) record(ctx context.Context, keys []string) error {
+	for len(keys) > 0 {
+		n := min(len(keys), batchSize)
+		var puts []clientv3.Op
+		for _, key := range keys[:n] {
+			puts = append(puts, clientv3.OpPut(key, accessVersion))
+		}
+		err := c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.Txn(ctx).Then(puts...).Commit()
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// makeShared makes the user root and the role that all hosts have.
+func (c *Control) makeShared(ctx context.Context) error {
+	if err := c.addUser(ctx, rootName); err != nil {
+		return err
+	}
+	if err := c.addRole(ctx, rootName); err != nil {
+		return err
+	}
+	if err := c.giveRole(ctx, rootName, rootName); err != nil {
+		return err
+	}
+	if err := c.addRole(ctx, sharedRole); err != nil {
+		return err
+	}
+	for _, prefix := range readable {
+		if err := c.permit(ctx, sharedRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permRead); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Control) makeUsers(ctx context.Context, hosts roster.Roster, recorded map[string]string) error {
+	var made []string
+	g, making := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, h := range hosts {
+		if recorded[accessPrefix+h.ID] == accessVersion {
+			continue
+		}
+		made = append(made, accessPrefix+h.ID)
+		g.Go(func() error { return c.makeUser(making, h.ID) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return c.record(ctx, made)
+}
+
+// makeUser makes the role first, so that the user has all its permissions as soon as it has any.
+func (c *Control) makeUser(ctx context.Context, id string) error {
+	role := ownRole + id
+	if err := c.addRole(ctx, role); err != nil {
+		return err
+	}
+	for _, key := range writable(id) {
+		if err := c.permit(ctx, role, key, "", permReadWrite); err != nil {
+			return err
+		}
+	}
+	if err := c.addUser(ctx, id); err != nil {
+		return err
+	}
+	if err := c.giveRole(ctx, id, role); err != nil {
+		return err
+	}
+	return c.giveRole(ctx, id, sharedRole)
+}
+
+// removeStrangers asks the store about each host before it removes it: a host that joined since hosts was read has its
+// access recorded, and is in the roster too, because that was written first.
+func (c *Control) removeStrangers(ctx context.Context, hosts roster.Roster, recorded map[string]string) error {
+	for key := range recorded {
+		id, ok := strings.CutPrefix(key, accessPrefix)
+		if !ok {
+			continue
+		}
+		if _, known := hosts.ByID(id); known {
+			continue
+		}
+		var found *clientv3.GetResponse
+		err := c.do(ctx, func(ctx context.Context) (err error) {
+			found, err = c.client.Get(ctx, store.RosterKey(id), clientv3.WithCountOnly())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if found.Count > 0 {
+			continue
+		}
+		if err := c.RemoveHost(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Control) enable(ctx context.Context) error {
+	err := c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.AuthEnable(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.record(ctx, []string{accessKey})
+}
+
+func (c *Control) addUser(ctx context.Context, name string) error {
+	return c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.UserAddWithOptions(ctx, name, "", &clientv3.UserAddOptions{NoPassword: true})
+		return err
+	}, rpctypes.ErrUserAlreadyExist)
+}
+
+func (c *Control) addRole(ctx context.Context, name string) error {
+	return c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.RoleAdd(ctx, name)
+		return err
+	}, rpctypes.ErrRoleAlreadyExist)
+}
+
+func (c *Control) giveRole(ctx context.Context, user, role string) error {
+	return c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.UserGrantRole(ctx, user, role)
+		return err
+	})
+}
+
+func (c *Control) permit(ctx context.Context, role, key, end string, kind clientv3.PermissionType) error {
+	return c.do(ctx, func(ctx context.Context) error {
+		_, err := c.client.RoleGrantPermission(ctx, role, key, end, kind)
+		return err
+	})
+}

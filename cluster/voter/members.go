@@ -1,0 +1,225 @@
+package voter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/musterhq/muster/cluster/join"
+	"github.com/musterhq/muster/cluster/membership"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// maxLag is by how many entries of raft's log a learner may be behind the leader and count as caught up. etcd itself asks
+// for nine tenths of the log when it promotes.
+const maxLag = 1000
+
+// Add makes room for a voter to come, which is in the store's roster, as a learner, and returns what it needs to start,
+// but for the issuer. It returns join.ErrNotForming while membership.NextStep has it wait.
+func (c *Control) Add(ctx context.Context, h roster.Host) (join.VoterRole, error) {
+	role, err := c.add(ctx, h)
+	if err != nil {
+		return join.VoterRole{}, fmt.Errorf("cannot add voter %s: %w", h.Name, err)
+	}
+	return role, nil
+}
+
+func (c *Control) add(ctx context.Context, h roster.Host) (join.VoterRole, error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return join.VoterRole{}, err
+	}
+	if i := slices.IndexFunc(members, func(m *pb.Member) bool { return isOf(m, h) }); i >= 0 {
+		return roleAmong(members, h), nil
+	}
+	voters, err := c.voters(ctx, h.ID)
+	if err != nil {
+		return join.VoterRole{}, err
+	}
+	step := membership.NextStep(c.view(ctx, members, voters))
+	if step.Kind != membership.AddLearner || step.Host != h.ID {
+		return join.VoterRole{}, fmt.Errorf("%w: %s", join.ErrNotForming, step.Reason)
+	}
+	c.log.Info("add voter", "host", h.Name, "id", h.ID, "reason", step.Reason)
+	var added *clientv3.MemberAddResponse
+	err = once(ctx, func(ctx context.Context) (err error) {
+		added, err = c.client.MemberAddAsLearner(ctx, []string{h.PeerURL()})
+		return err
+	})
+	if err != nil {
+		if refused(err) {
+			return join.VoterRole{}, fmt.Errorf("%w: %w", join.ErrNotForming, err)
+		}
+		return join.VoterRole{}, err
+	}
+	return roleAmong(added.Members, h), nil
+}
+
+// Step carries out the next step of membership, if it is to remove or to promote a member, and returns it. Hosts are
+// added when they ask (Add). A caller repeats it until the kind is membership.None, and then now and then.
+func (c *Control) Step(ctx context.Context) (membership.Step, error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return membership.Step{}, fmt.Errorf("cannot look after etcd's members: %w", err)
+	}
+	voters, err := c.voters(ctx, "")
+	if err != nil {
+		return membership.Step{}, fmt.Errorf("cannot look after etcd's members: %w", err)
+	}
+	step := membership.NextStep(c.view(ctx, members, voters))
+	switch step.Kind {
+	case membership.RemoveMember:
+		err = c.remove(ctx, step)
+	case membership.Promote:
+		err = c.promote(ctx, step)
+	}
+	if err != nil && refused(err) {
+		return membership.Step{Host: step.Host, Reason: fmt.Sprintf("etcd puts off to %s: %v", step.Kind, err)}, nil
+	}
+	if err != nil {
+		return step, fmt.Errorf("cannot %s %x: %w", step.Kind, step.Member, err)
+	}
+	return step, nil
+}
+
+func (c *Control) remove(ctx context.Context, step membership.Step) error {
+	c.log.Info("remove etcd member", "member", fmt.Sprintf("%x", step.Member), "host", step.Host, "reason", step.Reason)
+	err := once(ctx, func(ctx context.Context) error {
+		_, err := c.client.MemberRemove(ctx, step.Member)
+		return err
+	})
+	if errors.Is(err, rpctypes.ErrMemberNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (c *Control) promote(ctx context.Context, step membership.Step) error {
+	c.log.Info("promote etcd learner", "member", fmt.Sprintf("%x", step.Member), "host", step.Host, "reason", step.Reason)
+	err := once(ctx, func(ctx context.Context) error {
+		_, err := c.client.MemberPromote(ctx, step.Member)
+		return err
+	})
+	if errors.Is(err, rpctypes.ErrMemberNotLearner) {
+		return nil
+	}
+	return err
+}
+
+// refused reports whether etcd's own check found that a change has to wait.
+func refused(err error) bool {
+	for _, r := range []error{
+		rpctypes.ErrUnhealthy, rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrMemberLearnerNotReady,
+		rpctypes.ErrTooManyLearners, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberExist,
+	} {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// members lists etcd's members as of now.
+func (c *Control) members(ctx context.Context) ([]*pb.Member, error) {
+	var list *clientv3.MemberListResponse
+	err := c.do(ctx, func(ctx context.Context) (err error) {
+		list, err = c.client.MemberList(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list etcd's members: %w", err)
+	}
+	return list.Members, nil
+}
+
+// voters reads the store's roster. waiting is the ID of a host that asks to be admitted, "" for none.
+func (c *Control) voters(ctx context.Context, waiting string) (map[string]voterEntry, error) {
+	var found *clientv3.GetResponse
+	err := c.do(ctx, func(ctx context.Context) (err error) {
+		found, err = c.client.Get(ctx, store.PrefixRoster, clientv3.WithPrefix())
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the roster: %w", err)
+	}
+	voters := map[string]voterEntry{}
+	for _, kv := range found.Kvs {
+		r, err := store.Unmarshal[store.RosterRecord](kv.Value)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the roster: %w", err)
+		}
+		if r.Voter {
+			voters[r.ID] = voterEntry{host: r.Host, waiting: r.ID == waiting}
+		}
+	}
+	return voters, nil
+}
+
+// voterEntry is a voter of the roster.
+type voterEntry struct {
+	host    roster.Host
+	waiting bool
+}
+
+// view is what the next step is decided from.
+func (c *Control) view(ctx context.Context, members []*pb.Member, voters map[string]voterEntry) membership.View {
+	var v membership.View
+	for id, entry := range voters {
+		v.Voters = append(v.Voters, membership.Voter{Host: id, Waiting: entry.waiting})
+	}
+	health := c.probe(ctx, members)
+	var head uint64
+	for _, h := range health {
+		if h.Leads {
+			head = h.Applied
+		}
+	}
+	for i, h := range health {
+		v.Members = append(v.Members, membership.Member{
+			ID: h.Member, Host: hostOf(members[i], voters), Learner: h.Learner, Healthy: h.Healthy, Leader: h.Leads,
+			CaughtUp: h.Learner && h.Healthy && head > 0 && h.Applied+maxLag >= head,
+		})
+	}
+	return v
+}
+
+// hostOf is the host of a member: its name, or, until it has started and has one, the voter that has its peer URL.
+func hostOf(m *pb.Member, voters map[string]voterEntry) string {
+	if m.Name != "" {
+		return m.Name
+	}
+	for id, entry := range voters {
+		if isOf(m, entry.host) {
+			return id
+		}
+	}
+	return ""
+}
+
+func isOf(m *pb.Member, h roster.Host) bool {
+	return m.Name == h.ID || m.Name == "" && slices.Contains(m.PeerURLs, h.PeerURL())
+}
+
+// roleAmong is what host h needs to start as one of members.
+func roleAmong(members []*pb.Member, h roster.Host) join.VoterRole {
+	role := join.VoterRole{State: join.StateExisting, InitialCluster: map[string]string{}}
+	for _, m := range members {
+		name := m.Name
+		switch {
+		case isOf(m, h):
+			name = h.ID
+		case name == "": // has not started; etcd wants some name
+			name = fmt.Sprintf("member-%x", m.ID)
+		}
+		if len(m.PeerURLs) > 0 {
+			role.InitialCluster[name] = m.PeerURLs[0]
+		}
+	}
+	return role
+}

@@ -1,0 +1,90 @@
+package voter
+
+import (
+	"context"
+	"crypto/tls"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+)
+
+// probeTimeout is how long a member may take to say how it is.
+const probeTimeout = time.Second
+
+// Health is what a member says of itself.
+type Health struct {
+	Host    string // host ID, "" for a member that has never started
+	Member  uint64 // etcd's ID
+	Learner bool
+	Healthy bool     // it answered, and knew a leader
+	Leads   bool     // it is the leader
+	Applied uint64   // how far it has applied raft's log
+	Alarms  []string // what it complains about: "NOSPACE", "CORRUPT"
+	Err     error    // why it did not answer
+}
+
+// Health asks every member how it is, each by itself and all at the same time.
+func (c *Control) Health(ctx context.Context) ([]Health, error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.probe(ctx, members), nil
+}
+
+func (c *Control) probe(ctx context.Context, members []*pb.Member) []Health {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	all := make([]Health, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		all[i] = Health{Host: m.Name, Member: m.ID, Learner: m.IsLearner}
+		if len(m.ClientURLs) > 0 {
+			wg.Go(func() { ask(ctx, m.ClientURLs[0], c.tls, &all[i]) })
+		}
+	}
+	wg.Wait()
+	return all
+}
+
+// ask fills h from one member's own answer.
+func ask(ctx context.Context, clientURL string, config *tls.Config, h *Health) {
+	u, err := url.Parse(clientURL)
+	if err != nil {
+		h.Err = err
+		return
+	}
+	conn, err := grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	if err != nil {
+		h.Err = err
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	s, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		h.Err = err
+		return
+	}
+	h.Healthy = s.Leader != 0 && s.Header.GetMemberId() == h.Member // another may have taken its address
+	h.Leads = h.Healthy && s.Leader == h.Member
+	h.Applied = s.RaftAppliedIndex
+	h.Alarms = alarmsIn(s.Errors)
+}
+
+// alarmsIn finds alarms among the errors of a status, which are texts such as "memberID:123 alarm:NOSPACE ".
+func alarmsIn(texts []string) []string {
+	var alarms []string
+	for _, text := range texts {
+		if _, alarm, ok := strings.Cut(text, "alarm:"); ok {
+			alarms = append(alarms, strings.TrimSpace(alarm))
+		}
+	}
+	slices.Sort(alarms)
+	return slices.Compact(alarms)
+}
