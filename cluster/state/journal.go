@@ -115,6 +115,14 @@ func (j *Journal) View() View {
 	return j.view.clone()
 }
 
+// Machine tells what the journal says of one machine now.
+func (j *Journal) Machine(ref Ref) (Machine, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m, ok := j.view.Machines[ref]
+	return m, ok
+}
+
 // Empty reports whether nothing was ever written.
 func (j *Journal) Empty() bool {
 	j.mu.Lock()

@@ -46,6 +46,15 @@ func Replay(entries []Entry) View {
 
 func newView() View { return View{Machines: make(map[Ref]Machine), Generations: make(map[string]int)} }
 
+// With is the view after some more entries. v does not change.
+func (v View) With(entries ...Entry) View {
+	v = v.clone()
+	for _, e := range entries {
+		v.add(e)
+	}
+	return v
+}
+
 // clone copies what add would change.
 func (v View) clone() View {
 	v.Machines = maps.Clone(v.Machines)

@@ -1,0 +1,129 @@
+package apply
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/plan"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/spec"
+	"github.com/musterhq/muster/providers"
+)
+
+// Deps is what a run works with.
+type Deps struct {
+	Spec      spec.Spec
+	StateDir  string                        // of all clusters, see state.Parent
+	Providers map[string]providers.Provider // by name, all of the cluster file's, with retries
+	// Connect makes a client of the cluster for the operator. members is where to look, newest knowledge first; it makes no
+	// call yet.
+	Connect func(root *x509.Certificate, operator pki.Pair, members roster.Roster) (Fleet, error)
+	// Musterd is where hosts of a provider fetch musterd. Hosts of a provider without an entry have it already, and run
+	// their units as plain processes.
+	Musterd  map[string][]cloudconfig.Download
+	Reporter Reporter         // nil reports to nobody
+	Log      *slog.Logger     // nil discards
+	Now      func() time.Time // nil is time.Now
+	// Dial reaches a waiting host's API port. Nil is net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Options change how a run goes.
+type Options struct {
+	// NoWait ends the run when all hosts are asked for, before they join.
+	NoWait bool
+	// Confirm is asked before instances are ended. Nil refuses.
+	Confirm func(ctx context.Context, p plan.Plan) (bool, error)
+	// Timeout is how long hosts may take to be ready, from when the last was asked for. 0 is DefaultTimeout.
+	Timeout time.Duration
+	// TokenTTL is how long a join token may wait for its first use. 0 is DefaultTokenTTL.
+	TokenTTL time.Duration
+	// CrashPoint is called before and after every write of the state directory and every call to a provider, for tests
+	// that end the process there. It may be called by several goroutines. Nil does nothing.
+	CrashPoint func(name string)
+}
+
+// Defaults of Options.
+const (
+	DefaultTimeout  = 10 * time.Minute
+	DefaultTokenTTL = time.Hour
+)
+
+// graceToAnswer is how long a cluster that should be running may take to answer, when nothing had to be started.
+const graceToAnswer = 30 * time.Second
+
+// maxHidden is how long a provider's list may hide a new instance. What was asked for longer ago and was never listed
+// does not exist.
+const maxHidden = 15 * time.Minute
+
+// Fleet is the running cluster, as the operator speaks to it.
+type Fleet interface {
+	// Status tells who the members are and how they do. An error means that nobody answers.
+	Status(ctx context.Context) (FleetStatus, error)
+	// AddToken lets the host that has the secret with this hash join, for ttl. Repeating it changes nothing.
+	AddToken(ctx context.Context, hash string, host roster.Host, ttl time.Duration) error
+	// Remove takes a host out of the cluster. One that is no member has been taken out already.
+	Remove(ctx context.Context, hostID string) error
+	// Relabel replaces a member's labels.
+	Relabel(ctx context.Context, hostID string, labels map[string]string) error
+	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired, "" for a template.
+	PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error)
+}
+
+// FleetStatus is what the cluster says of itself.
+type FleetStatus struct {
+	Formed bool // the voters have a leader
+	Hosts  []FleetHost
+	Voters FleetVoters
+}
+
+// FleetHost is one member and its state: ready, lost or joining.
+type FleetHost struct {
+	Host  roster.Host
+	State string
+}
+
+// FleetVoters counts the members of etcd.
+type FleetVoters struct{ Total, Healthy int }
+
+// stateReady is the state of a host that works.
+const stateReady = "ready"
+
+func (s FleetStatus) roster() roster.Roster {
+	members := make(roster.Roster, len(s.Hosts))
+	for i, h := range s.Hosts {
+		members[i] = h.Host
+	}
+	return members
+}
+
+func (d Deps) withDefaults() Deps {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Dial == nil {
+		d.Dial = (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+	}
+	return d
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.TokenTTL == 0 {
+		o.TokenTTL = DefaultTokenTTL
+	}
+	if o.CrashPoint == nil {
+		o.CrashPoint = func(string) {}
+	}
+	return o
+}
