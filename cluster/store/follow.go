@@ -11,15 +11,21 @@ import (
 // followPause is how long Follow waits before it asks a store again that is away.
 const followPause = 200 * time.Millisecond
 
+// Pace is how changes are collected before they are visited together. The zero Pace visits at once.
+type Pace struct {
+	Settle time.Duration // until nothing more has come for so long
+	Bound  time.Duration // and in any case so long after the first change
+}
+
 // Follow keeps Tables of everything below the prefixes, and calls visit after it has read them and after each change,
-// with whatever else has changed by then. Tables are visit's until it returns; its error ends Follow.
+// with whatever else has changed by then, at the given pace. Tables are visit's until it returns; its error ends Follow.
 //
 // One prefix is seen as one: Tables are what the store was at Tables.Revision. Several prefixes may be a little apart.
 // Follow waits out a store that is away, reads again after ErrCompacted, and returns when ctx ends, with ErrDenied, or
 // when the store's client is closed (ErrUnavailable).
-func Follow(ctx context.Context, s Store, prefixes []string, visit func(*Tables) error) error {
+func Follow(ctx context.Context, s Store, prefixes []string, pace Pace, visit func(*Tables) error) error {
 	for {
-		err := followOnce(ctx, s, prefixes, visit)
+		err := followOnce(ctx, s, prefixes, pace, visit)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -37,7 +43,7 @@ func Follow(ctx context.Context, s Store, prefixes []string, visit func(*Tables)
 // errAway says that the store could not be read.
 var errAway = errors.New("store is away")
 
-func followOnce(ctx context.Context, s Store, prefixes []string, visit func(*Tables) error) error {
+func followOnce(ctx context.Context, s Store, prefixes []string, pace Pace, visit func(*Tables) error) error {
 	tables := NewTables()
 	revisions := make([]int64, len(prefixes))
 	for i, prefix := range prefixes {
@@ -66,7 +72,7 @@ func followOnce(ctx context.Context, s Store, prefixes []string, visit func(*Tab
 	for {
 		select {
 		case change := <-changes:
-			if err := takeAll(tables, change, changes); err != nil {
+			if err := pace.takeAll(tables, change, changes); err != nil {
 				return err
 			}
 			if err := visit(tables); err != nil {
@@ -78,16 +84,22 @@ func followOnce(ctx context.Context, s Store, prefixes []string, visit func(*Tab
 	}
 }
 
-// takeAll applies a change and every other that is already there.
-func takeAll(tables *Tables, change Change, changes <-chan Change) error {
+// takeAll applies a change and those that follow it.
+func (p Pace) takeAll(tables *Tables, change Change, changes <-chan Change) error {
+	bound, settle := time.NewTimer(p.Bound), time.NewTimer(p.Settle)
+	defer bound.Stop()
+	defer settle.Stop()
 	for {
 		if change.Err != nil {
 			return change.Err
 		}
 		tables.Apply(change)
+		settle.Reset(p.Settle)
 		select {
 		case change = <-changes:
-		default:
+		case <-settle.C:
+			return nil
+		case <-bound.C:
 			return nil
 		}
 	}

@@ -197,7 +197,7 @@ func TestFollow(t *testing.T) {
 		seen := make(chan string)
 		done := make(chan error)
 		go func() {
-			done <- store.Follow(t.Context(), c, []string{store.PrefixUnits, store.PrefixAlive},
+			done <- store.Follow(t.Context(), c, []string{store.PrefixUnits, store.PrefixAlive}, store.Pace{},
 				func(tables *store.Tables) error {
 					a, b := tables.Units["a"].Record.File, tables.Units["b"].Record.File
 					seen <- fmt.Sprintf("%s %s %d", a, b, len(tables.Alive))
@@ -238,7 +238,7 @@ func TestFollowEndsWithVisit(t *testing.T) {
 	m := store.NewMemory(time.Now)
 	defer m.Close()
 	enough := errors.New("enough")
-	err := store.Follow(t.Context(), m, []string{store.Prefix}, func(*store.Tables) error { return enough })
+	err := store.Follow(t.Context(), m, []string{store.Prefix}, store.Pace{}, func(*store.Tables) error { return enough })
 	if !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
 	}
