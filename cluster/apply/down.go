@@ -41,7 +41,7 @@ func (r *run) down(ctx context.Context) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, err := r.demolition(seen)
+	p, err := demolition(r.deps.Spec.Cluster, r.cluster(), r.view(), seen)
 	if err != nil {
 		return p, err
 	}
@@ -51,7 +51,12 @@ func (r *run) down(ctx context.Context) (plan.Plan, error) {
 	if err := r.confirm(ctx, p); err != nil {
 		return p, err
 	}
-	r.each(ctx, PhaseDestroy, p.Actions, r.end)
+	// What may exist comes last: asking for it once more may need room in the provider's quota.
+	for _, listed := range []bool{true, false} {
+		r.each(ctx, PhaseDestroy, slices.DeleteFunc(slices.Clone(p.Actions), func(a plan.Action) bool {
+			return (a.Instance.ID != "") != listed
+		}), r.end)
+	}
 	if err := r.outcome(); err != nil {
 		return p, err
 	}
@@ -62,9 +67,9 @@ func (r *run) down(ctx context.Context) (plan.Plan, error) {
 }
 
 // demolition plans the end of everything that exists or may exist.
-func (r *run) demolition(seen sight) (plan.Plan, error) {
+func demolition(name, cluster string, v state.View, seen sight) (plan.Plan, error) {
 	const reason = "the cluster ends"
-	p := plan.Plan{Cluster: r.deps.Spec.Cluster, ClusterID: r.cluster(), Actions: []plan.Action{}, Warnings: []string{}, Voters: []string{}}
+	p := plan.Plan{Cluster: name, ClusterID: cluster, Actions: []plan.Action{}, Warnings: []string{}, Voters: []string{}}
 	for _, provider := range slices.Sorted(maps.Keys(seen)) {
 		for _, i := range seen[provider] {
 			p.Actions = append(p.Actions, plan.Action{
@@ -72,18 +77,19 @@ func (r *run) demolition(seen sight) (plan.Plan, error) {
 			})
 		}
 	}
-	for _, m := range r.view().Sorted() {
+	for _, m := range v.Sorted() {
 		if _, looked := seen[m.Provider]; !looked {
 			return p, fmt.Errorf("cannot end the cluster: host %s is at provider %s, which is not in the cluster file; put the provider back", m.Name, m.Provider)
 		}
 		if _, _, there := seen.find(m.Ref); there {
 			continue
 		}
+		id := providers.Identity{Cluster: cluster, Host: m.Name, Generation: m.Generation}
 		a := plan.Action{
-			Kind: plan.Destroy, Host: m.Name, Provider: m.Provider, Generation: m.Generation, ID: r.identity(m.Ref).ID(),
+			Kind: plan.Destroy, Host: m.Name, Provider: m.Provider, Generation: m.Generation, ID: id.ID(),
 			Reason: reason + "; was asked for and never listed",
 		}
-		a.Instance.Identity = r.identity(m.Ref)
+		a.Instance.Identity = id
 		p.Actions = append(p.Actions, a)
 	}
 	return p, nil

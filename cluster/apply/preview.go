@@ -39,6 +39,25 @@ func Preview(ctx context.Context, deps Deps) (plan.Plan, error) {
 	return p, err
 }
 
+// PreviewDown plans what Down would do and changes nothing. It returns state.ErrNoCluster when there is nothing to end.
+func PreviewDown(ctx context.Context, deps Deps) (plan.Plan, error) {
+	deps = deps.withDefaults()
+	dir, err := state.OpenReader(deps.StateDir, deps.Spec.Cluster)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	cluster := dir.Cluster().ID
+	seen, err := look(ctx, deps, cluster, func(_ string, fn func() error) error { return fn() })
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	v, err := dir.View()
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return demolition(deps.Spec.Cluster, cluster, v.With(news(v, seen, nil, deps.Now())...), seen)
+}
+
 // emptySight is what providers have of a cluster that does not exist.
 func emptySight(deps Deps) sight {
 	seen := make(sight)
