@@ -67,7 +67,7 @@ runcmd: [over, base]
 func TestMergeRefuses(t *testing.T) {
 	base := parsed(t, "hostname: node-1\nwrite_files: [{path: /etc/muster/host.json}]\n")
 	for over, want := range map[string]string{
-		"hostname: web\n":                                 "cannot set the hostname `web`: the cluster calls this host `node-1`",
+		"hostname: web\n": "cannot set the hostname `web`: the cluster calls this host `node-1`",
 		"write_files: [{path: /etc/muster/host.json}]\n":  "cannot write `/etc/muster/host.json`: `/etc/muster` is muster's own",
 		"write_files: [{path: /etc/muster/unit/other}]\n": "cannot write `/etc/muster/unit/other`: `/etc/muster` is muster's own",
 		"write_files: [{path: /etc/muster}]\n":            "cannot write `/etc/muster`: `/etc/muster` is muster's own",

@@ -15,6 +15,7 @@ var (
 	nodeType     = reflect.TypeFor[yaml.Node]()
 	secretType   = reflect.TypeFor[secret.Secret]()
 	durationType = reflect.TypeFor[time.Duration]()
+	mapType      = reflect.TypeFor[map[string]any]()
 )
 
 // Node decodes a node into what into points to. Several calls share the decoder's bounds. Messages call the node what
@@ -51,11 +52,11 @@ func (d *Decoder) enter(node *yaml.Node, fn func(*yaml.Node)) {
 		return
 	}
 	if d.values++; d.values > MaxValues {
-		d.stop(d.position(node), "", "more than %d values, those of aliases counted every time", MaxValues)
+		d.stop(d.Position(node), "", "more than %d values, those of aliases counted every time", MaxValues)
 		return
 	}
 	if d.depth++; d.depth > MaxDepth {
-		d.stop(d.position(node), "", "more than %d values in one another", MaxDepth)
+		d.stop(d.Position(node), "", "more than %d values in one another", MaxDepth)
 		return
 	}
 	defer func() { d.depth-- }()
@@ -122,7 +123,7 @@ func (d *Decoder) tagged(node *yaml.Node, v reflect.Value, name string) {
 	}
 }
 
-// pointer makes what v points to. An empty value leaves it as it is.
+// pointer makes what v points to. An empty value and a wrong one leave it as it is.
 func (d *Decoder) pointer(node *yaml.Node, v reflect.Value, name string) {
 	if isNull(node) {
 		if isScalar(v.Type().Elem()) {
@@ -134,8 +135,11 @@ func (d *Decoder) pointer(node *yaml.Node, v reflect.Value, name string) {
 	if !v.IsNil() {
 		target.Elem().Set(v.Elem())
 	}
+	before := len(d.findings)
 	d.tagged(node, target.Elem(), name)
-	v.Set(target)
+	if len(d.findings) == before || !isScalar(v.Type().Elem()) {
+		v.Set(target)
+	}
 }
 
 func (d *Decoder) slice(node *yaml.Node, v reflect.Value, name string) {
@@ -172,8 +176,8 @@ func (d *Decoder) mapping(node *yaml.Node, v reflect.Value, name string) {
 	m := reflect.MakeMapWithSize(v.Type(), len(entries))
 	for _, e := range entries {
 		value := reflect.New(v.Type().Elem()).Elem()
-		d.value(e.value, value, e.key.Value)
-		m.SetMapIndex(reflect.ValueOf(e.key.Value).Convert(v.Type().Key()), value)
+		d.value(e.Value, value, e.Key.Value)
+		m.SetMapIndex(reflect.ValueOf(e.Key.Value).Convert(v.Type().Key()), value)
 	}
 	v.Set(m)
 }
@@ -189,12 +193,12 @@ func (d *Decoder) structure(node *yaml.Node, v reflect.Value, name string) {
 	}
 	fields := fieldsOf(v.Type())
 	for _, e := range d.entries(node) {
-		index, ok := fields.index[e.key.Value]
+		index, ok := fields.index[e.Key.Value]
 		if !ok {
-			d.Add(e.key, unknownHint(e.key.Value, fields.names), "unknown key `%s`", short(e.key.Value))
+			d.Add(e.Key, unknownHint(e.Key.Value, fields.names), "unknown key `%s`", short(e.Key.Value))
 			continue
 		}
-		d.value(e.value, v.FieldByIndex(index), e.key.Value)
+		d.value(e.Value, v.FieldByIndex(index), e.Key.Value)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -71,15 +72,17 @@ func (d *Decoder) Findings() finding.Findings {
 
 // Add reports something wrong with a node.
 func (d *Decoder) Add(node *yaml.Node, hint, format string, args ...any) {
-	d.AddAt(d.position(node), hint, format, args...)
+	d.AddAt(d.Position(node), hint, format, args...)
 }
 
-// AddAt reports something wrong at a place, in this file or another one. Beyond MaxFindings it stops the decoder.
+// AddAt reports something wrong at a place, in this file or another one, once: what an alias leads to is decoded again
+// and again. Beyond MaxFindings it stops the decoder.
 func (d *Decoder) AddAt(at finding.Position, hint, format string, args ...any) {
-	if d.full {
+	f := finding.Finding{Position: at, Message: fmt.Sprintf(format, args...), Hint: hint}
+	if d.full || slices.Contains(d.findings, f) {
 		return
 	}
-	d.findings.Add(at, hint, "%s", fmt.Sprintf(format, args...))
+	d.findings = append(d.findings, f)
 	if len(d.findings) >= MaxFindings {
 		d.stop(at, "mend these first", "more than %d findings", MaxFindings)
 	}
@@ -89,11 +92,12 @@ func (d *Decoder) AddAt(at finding.Position, hint, format string, args ...any) {
 func (d *Decoder) stop(at finding.Position, hint, format string, args ...any) {
 	if !d.full {
 		d.full = true
-		d.findings.Add(at, hint, "%s", fmt.Sprintf(format, args...))
+		d.findings.Add(at, hint, format, args...)
 	}
 }
 
-func (d *Decoder) position(node *yaml.Node) finding.Position {
+// Position is the place of a node.
+func (d *Decoder) Position(node *yaml.Node) finding.Position {
 	return finding.Position{File: d.File, Line: node.Line, Column: node.Column}
 }
 

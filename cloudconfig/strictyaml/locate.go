@@ -31,18 +31,34 @@ func Locate(file string, node *yaml.Node, path string) finding.Position {
 	return finding.Position{File: file, Line: at.Line, Column: at.Column}
 }
 
-// Find returns the node of a field below a node by its path, or nil.
+// LocateKey is Locate for the place of the field's key, or of a list's item.
+func LocateKey(file string, node *yaml.Node, path string) finding.Position {
+	at := node
+	for path != "" && node != nil {
+		key, value, rest := step(node, path)
+		if key != nil {
+			at = key
+		}
+		node, path = value, rest
+	}
+	return finding.Position{File: file, Line: at.Line, Column: at.Column}
+}
+
+// Find returns the node of a field below a node by its path, or nil. It is no alias.
 func Find(node *yaml.Node, path string) *yaml.Node {
 	for path != "" && node != nil {
 		_, node, path = step(node, path)
+	}
+	if node != nil && node.Kind == yaml.AliasNode {
+		return node.Alias
 	}
 	return node
 }
 
 // step finds the node that the beginning of path leads to, the key that it stands at, and what is left of the path.
 func step(node *yaml.Node, path string) (key, value *yaml.Node, rest string) {
-	for hops := 0; node.Kind == yaml.AliasNode && hops < MaxDepth; hops++ {
-		node = node.Alias
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias // yaml.v3 makes no alias of an alias
 	}
 	path = strings.TrimPrefix(path, ".")
 	if node.Kind == yaml.SequenceNode {

@@ -10,13 +10,29 @@ import (
 	"github.com/musterhq/muster/cloudconfig/finding"
 )
 
-// entry is one key of a mapping with its value.
-type entry struct{ key, value *yaml.Node }
+// Entry is one key of a mapping with its value.
+type Entry struct{ Key, Value *yaml.Node }
 
-// entries returns the keys of a mapping in their order, then those that merge keys (`<<`) add to it. It reports keys
-// that are no strings, and duplicates.
-func (d *Decoder) entries(node *yaml.Node) []entry {
-	var own, merged []entry
+// Entries returns the keys of the mapping that stands at a key, in their order, then those that merge keys (`<<`) add to
+// it. It reports what is no mapping, keys that are no strings, and duplicates. The zero node has no entries.
+func (d *Decoder) Entries(key string, node *yaml.Node) (entries []Entry) {
+	if node.IsZero() {
+		return nil
+	}
+	d.enter(node, func(node *yaml.Node) {
+		switch {
+		case isNull(node):
+		case node.Kind != yaml.MappingNode:
+			d.wrongType(node, mapType, key)
+		default:
+			entries = d.entries(node)
+		}
+	})
+	return entries
+}
+
+func (d *Decoder) entries(node *yaml.Node) []Entry {
+	var own, merged []Entry
 	first := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
@@ -32,12 +48,12 @@ func (d *Decoder) entries(node *yaml.Node) []entry {
 			d.Add(key, "", "duplicate key `%s`, first on line %d", short(key.Value), first[key.Value].Line)
 		default:
 			first[key.Value] = key
-			own = append(own, entry{key, value})
+			own = append(own, Entry{key, value})
 		}
 	}
 	for _, e := range merged {
-		if first[e.key.Value] == nil {
-			first[e.key.Value] = e.key
+		if first[e.Key.Value] == nil {
+			first[e.Key.Value] = e.Key
 			own = append(own, e)
 		}
 	}
@@ -46,7 +62,7 @@ func (d *Decoder) entries(node *yaml.Node) []entry {
 
 // merge returns what a merge key adds: the keys of one mapping, or of a list of them, earlier ones first
 // (https://yaml.org/type/merge.html).
-func (d *Decoder) merge(node *yaml.Node) (entries []entry) {
+func (d *Decoder) merge(node *yaml.Node) (entries []Entry) {
 	d.enter(node, func(node *yaml.Node) {
 		switch node.Kind {
 		case yaml.MappingNode:

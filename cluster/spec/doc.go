@@ -1,0 +1,37 @@
+// Package spec reads the cluster file: which providers there are, which hosts the cluster has, and which units run on
+// them.
+//
+//	version: 1
+//	cluster: demo              # a DNS label; names the state directory and tags
+//	voters: 3                  # optional: 1, 3, 5 or 7; 3 if there are so many hosts, else 1
+//	lease: 5s                  # optional, 2s to 10m: a host silent for so long is given up
+//	network: {mode: direct}    # optional: hosts reach each other at their addresses
+//	providers:
+//	  cloud-a:                 # a DNS label
+//	    driver: local
+//	    ...                    # the driver's own configuration
+//	hosts:
+//	  node:                    # a group: hosts node-1, node-2, node-3
+//	    count: 3               # optional, 1
+//	    spread: [cloud-a, cloud-b]  # or provider: cloud-a
+//	    labels: {role: web}    # optional, for placement
+//	    voter: true            # optional: true or false; else muster chooses
+//	    settings: {...}        # optional, the driver's settings of a host
+//	    cloud_config: web.yaml # optional, merged into the hosts' first boot
+//	  db:
+//	    names: [anna, bert]    # instead of count: names of their own
+//	    provider: cloud-a
+//	units:
+//	  - file: units/api@.service
+//	    instances: 1..6        # of a template: a range, a name, or a list of them
+//	    desired: launched      # optional: or loaded, or inactive
+//
+// Host i of a group is at the i-th provider of its spread, round robin, so that a change of count moves no host; a
+// provider listed twice gets twice the hosts. With a spread, settings may be keyed by provider, and must be when the
+// providers have different drivers: as soon as one key names a provider of the spread, all must. Values that are secret
+// can stand elsewhere, as {env: NAME} or {file: path}. Relative paths start at the cluster file's directory.
+//
+// Parse is strict and tells everything that is wrong at once, with places and hints, in the files that the cluster file
+// names too; what it returns is complete and needs no further check. It makes no remote call and does not know what
+// exists, nor what is inside a unit file.
+package spec
