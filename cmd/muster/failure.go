@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/musterhq/muster/cloudconfig/finding"
+)
+
+// The exit statuses of every verb.
+const (
+	statusDone    = 0 // all of it is done
+	statusFailed  = 1 // none of it, or it is not known how much
+	statusUsage   = 2 // bad flags, a bad cluster file, a question that nobody could answer: nothing was tried
+	statusPartial = 3 // a part is done; running the same command again goes on
+)
+
+// failure is an error that knows the exit status it deserves and what the operator can do about it.
+type failure struct {
+	err    error
+	status int
+	hint   string
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// usage is a mistake in what was typed or written; nothing was tried.
+func usage(hint, format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), status: statusUsage, hint: hint}
+}
+
+// failed is something that was tried and did not work.
+func failed(hint, format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), status: statusFailed, hint: hint}
+}
+
+// partial is work of which a part is done.
+func partial(hint, format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), status: statusPartial, hint: hint}
+}
+
+// report prints an error and what to do about it, and returns the exit status.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return statusDone
+	}
+	status, hint := statusFailed, ""
+	if f := (*failure)(nil); errors.As(err, &f) {
+		status, hint = f.status, f.hint
+	}
+	if hint == "" {
+		hint = advice(err)
+	}
+	findings := finding.Findings(nil)
+	if errors.As(err, &findings) {
+		// One line each, as compilers do, so that editors can jump to them.
+		fmt.Fprintln(w, findings.Error())
+		err = fmt.Errorf("%s", count(len(findings), "mistake"))
+		status = statusUsage
+	}
+	fmt.Fprintf(w, "muster: %s\n", indent(err.Error()))
+	if hint != "" {
+		fmt.Fprintf(w, "        %s\n", indent(hint))
+	}
+	return status
+}
+
+// indent puts the lines after the first below the text of the first.
+func indent(text string) string {
+	return strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n        ")
+}
+
+// interrupted tells whether the operator ended the command.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
+
+// count renders "1 host", "2 hosts".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

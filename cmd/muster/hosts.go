@@ -1,0 +1,55 @@
+package main
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/cmd/muster/output"
+)
+
+func (c *cli) hostsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "hosts",
+		Aliases: []string{"list-machines"},
+		Short:   "the cluster's hosts",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			s, err := f.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			c.warn(s)
+			hosts := complete(s).Hosts
+			return output.Write(c.out, c.format, hosts, func(w io.Writer) error {
+				return hostsGrid(hosts, c.color(c.out)).Write(w)
+			})
+		},
+	}
+}
+
+// hostsGrid is the table of hosts.
+func hostsGrid(hosts []api.HostStatus, color bool) *output.Grid {
+	g := &output.Grid{Columns: []string{"HOST", "PROVIDER", "ADDRESS", "STATE", "VOTER", "LABELS"}, Color: color}
+	for _, h := range hosts {
+		g.Add(h.Name, h.Provider, h.Address, h.State, map[bool]string{true: "yes", false: "no"}[h.Voter], labels(h.Labels))
+	}
+	return g
+}
+
+// labels renders labels as a=1,b=2.
+func labels(l map[string]string) string {
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(l)) {
+		pairs = append(pairs, key+"="+l[key])
+	}
+	return strings.Join(pairs, ",")
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestUnitArgs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"units/web@.service", "units/db.service", "here.service"} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		want []unitArg
+	}{
+		{"name of a unit in the cluster", []string{"db.service"}, []unitArg{{name: "db.service"}}},
+		{"without type", []string{"db", "web@1"}, []unitArg{{name: "db.service"}, {name: "web@1.service"}}},
+		{"file by folder", []string{"units/db.service"}, []unitArg{{name: "db.service", path: "units/db.service"}}},
+		{"file here", []string{"here.service"}, []unitArg{{name: "here.service", path: "here.service"}}},
+		{
+			"instances of a file's template",
+			[]string{"units/web@{1..2}.service"},
+			[]unitArg{{name: "web@1.service", template: "units/web@.service"}, {name: "web@2.service", template: "units/web@.service"}},
+		},
+		{"template", []string{"units/web@.service"}, []unitArg{{name: "web@.service", path: "units/web@.service"}}},
+		{"the same twice", []string{"db", "db.service"}, []unitArg{{name: "db.service"}}},
+		{"list", []string{"{a,b}.timer"}, []unitArg{{name: "a.timer"}, {name: "b.timer"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := unitArgs(tt.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(unitArg{})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestUnitArgsRefuses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("folder.service", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range []string{"units/none.service", "web.exe", "we b.service", "web@{1..service", "folder.service", "", "units/"} {
+		_, err := unitArgs([]string{arg})
+		f := (*failure)(nil)
+		if !errors.As(err, &f) || f.status != statusUsage || f.hint == "" {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+}
+
+func TestMatchUnits(t *testing.T) {
+	known := []string{"db.service", "web@1.service", "web@2.service"}
+	for _, tt := range []struct {
+		args, want []string
+	}{
+		{[]string{"web@*"}, []string{"web@1.service", "web@2.service"}},
+		{[]string{"web@?.service", "db"}, []string{"web@1.service", "web@2.service", "db.service"}},
+		{[]string{"web@{2,1}"}, []string{"web@2.service", "web@1.service"}},
+		{[]string{"nobody"}, []string{"nobody.service"}},
+		{[]string{"web@1", "web@*"}, []string{"web@1.service", "web@2.service"}},
+	} {
+		got, err := matchUnits(tt.args, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%v: %s", tt.args, diff)
+		}
+	}
+	for _, arg := range []string{"none*", "[", "a/b*"} {
+		if got, err := matchUnits([]string{arg}, known); err == nil {
+			t.Errorf("%q: %v", arg, got)
+		}
+	}
+}

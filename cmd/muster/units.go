@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/cmd/muster/output"
+)
+
+// fleet is what the verbs ask of a running cluster; *api.Client is one.
+type fleet interface {
+	Status(ctx context.Context) (api.Status, error)
+	WatchStatus(ctx context.Context, yield func(api.Status) bool) error
+	Units(ctx context.Context) ([]api.Unit, error)
+	Unit(ctx context.Context, name string) (api.Unit, error)
+	Why(ctx context.Context, name string) (api.Why, error)
+	Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error
+	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
+	DeleteUnit(ctx context.Context, name string) error
+}
+
+const unitsLong = `units are what runs on the cluster: systemd unit files, with fleet's [X-Fleet] section to say where.
+
+A unit is known to the cluster once it is submitted, has a host once it is loaded, and runs once it is started:
+
+  inactive  --load-->  loaded  --start-->  launched
+            <-unload-          <--stop---
+
+Arguments are files or names of units that the cluster has. A name without a type is a .service; braces are expanded
+(web@{1..6}); stop, unload, destroy, status and cat take patterns ('web@*').`
+
+// unitsCommand is the group `muster units`.
+func (c *cli) unitsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "units",
+		Short: "what runs on the cluster",
+		Long:  unitsLong,
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
+	}
+	cmd.AddCommand(c.unitVerbs(false)...)
+	return cmd
+}
+
+// unitVerbs makes the verbs below `muster units`, or those of them that exist at the top too. At the top `status` is the
+// cluster's and `list` would say too little.
+func (c *cli) unitVerbs(top bool) []*cobra.Command {
+	verbs := []*cobra.Command{
+		c.submitCommand(), c.startCommand(), c.stopCommand(), c.destroyCommand(), c.catCommand(), c.logsCommand(), c.whyCommand(),
+	}
+	if top {
+		return verbs
+	}
+	return append(verbs, c.loadCommand(), c.unloadCommand(), c.listCommand(), c.unitStatusCommand())
+}
+
+// waitFlags are those of the verbs that change what units do.
+type waitFlags struct {
+	noBlock bool
+	timeout time.Duration
+}
+
+func (f *waitFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.noBlock, "no-block", false, "do not wait until it is so")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait")
+}
+
+// parallelChanges is how many units are changed at once. More would only queue up at the store.
+const parallelChanges = 8
+
+// each does something with every unit, some at a time, and stops at the first failure. It tells how many are done.
+func each[T any](ctx context.Context, list []T, do func(context.Context, T) error) (done int, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelChanges)
+	finished := make([]bool, len(list))
+	for i, item := range list {
+		g.Go(func() error {
+			err := ctx.Err()
+			if err == nil {
+				err = do(ctx, item)
+			}
+			finished[i] = err == nil
+			return err
+		})
+	}
+	err = g.Wait()
+	for _, ok := range finished {
+		if ok {
+			done++
+		}
+	}
+	return done, err
+}
+
+// some makes an error a partial one when something was done before it.
+func some(done int, err error) error {
+	if err == nil || done == 0 {
+		return err
+	}
+	return &failure{err: fmt.Errorf("%w (%s done before)", err, count(done, "unit")), status: statusPartial}
+}
+
+// settle waits for units that were changed, unless the operator does not want to, and prints what became of them.
+func (c *cli) settle(ctx context.Context, f fleet, names []string, g goal, flags waitFlags) error {
+	if flags.noBlock || len(names) == 0 {
+		return nil
+	}
+	lines := c.out
+	if c.format != output.Table {
+		lines = c.err
+	}
+	entries, err := waitUnits(ctx, f, tellLines(lines), names, g, flags.timeout)
+	if c.format != output.Table {
+		if printErr := output.Write(c.out, c.format, entries, nil); err == nil {
+			err = printErr
+		}
+	}
+	return err
+}
+
+// named turns arguments into names of units. It asks the cluster for its units only when there are patterns.
+func (c *cli) named(ctx context.Context, f fleet, args []string) ([]string, error) {
+	var known []string
+	if hasPattern(args) {
+		units, err := f.Units(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range units {
+			known = append(known, u.Name)
+		}
+	}
+	return matchUnits(args, known)
+}
+
+// completeUnits offers the cluster's units to the shell, and says nothing when the cluster does not answer at once.
+func (c *cli) completeUnits(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	defer cancel()
+	f, err := c.connect(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	units, err := f.Units(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var names []string
+	for _, u := range units {
+		if !slices.Contains(args, u.Name) {
+			names = append(names, u.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveDefault
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+func (c *cli) startCommand() *cobra.Command {
+	var flags waitFlags
+	cmd := &cobra.Command{
+		Use:   "start UNIT|FILE...",
+		Short: "give units a host and run them there",
+		Long: `start gives units a host and runs them there, and waits until they run. Files are submitted first; a template among
+them is only stored, for the instances beside it to be made from. Starting what runs already changes nothing.`,
+		Example: "  muster units start units/db.service\n" +
+			"  muster units start units/web@{1..6}.service     # from units/web@.service\n" +
+			"  muster units start web@7                        # from the template in the cluster",
+		Args:              takes(1, -1, "the name of a unit or unit file"),
+		ValidArgsFunction: c.completeUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.launch(cmd.Context(), args, store.DesiredLaunched, goalRunning, flags)
+		},
+	}
+	flags.register(cmd)
+	return cmd
+}
+
+func (c *cli) loadCommand() *cobra.Command {
+	var flags waitFlags
+	cmd := &cobra.Command{
+		Use:               "load UNIT|FILE...",
+		Short:             "give units a host, without running them",
+		Args:              takes(1, -1, "the name of a unit or unit file"),
+		ValidArgsFunction: c.completeUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.launch(cmd.Context(), args, store.DesiredLoaded, goalLoaded, flags)
+		},
+	}
+	flags.register(cmd)
+	return cmd
+}
+
+// launch submits the files among the arguments and asks for a desired state of every unit that is not a template.
+func (c *cli) launch(ctx context.Context, args []string, desired store.Desired, g goal, flags waitFlags) error {
+	units, err := unitArgs(args)
+	if err != nil {
+		return err
+	}
+	templates, wanted, err := c.split(units, desired)
+	if err != nil {
+		return err
+	}
+	f, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	put := func(ctx context.Context, u api.Unit) error {
+		if _, err := f.PutUnit(ctx, u); err != nil {
+			return fmt.Errorf("cannot set %s to %s: %w", u.Name, desired, err)
+		}
+		return nil
+	}
+	if _, err := each(ctx, templates, put); err != nil {
+		return err
+	}
+	done, err := each(ctx, wanted, put)
+	if err != nil {
+		return some(done, err)
+	}
+	names := make([]string, len(wanted))
+	for i, u := range wanted {
+		names[i] = u.Name
+	}
+	return c.settle(ctx, f, names, g, flags)
+}
+
+// split reads the files and tells templates, which are only stored, from units, which get a desired state.
+func (c *cli) split(units []unitArg, desired store.Desired) (templates, wanted []api.Unit, err error) {
+	files, err := c.readUnits(units)
+	if err != nil {
+		return nil, nil, err
+	}
+	content := map[string]string{}
+	for _, file := range files {
+		content[file.Name] = file.Content
+		if unitfile.IsTemplate(file.Name) {
+			templates = append(templates, file)
+		}
+	}
+	for _, u := range units {
+		if !unitfile.IsTemplate(u.name) {
+			wanted = append(wanted, api.Unit{Name: u.name, Content: content[u.name], Desired: string(desired)})
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, nil, usage("name instances, like web@{1..3}; `muster units submit` only stores a template",
+			"a template cannot be started itself")
+	}
+	return templates, wanted, nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cloudconfig/finding"
+)
+
+func (c *cli) submitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "submit FILE...",
+		Short:   "let the cluster know units, without giving them a host",
+		Example: "  muster units submit units/web@.service units/db.service",
+		Args:    takes(1, -1, "the name of a unit file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			units, err := unitArgs(args)
+			if err != nil {
+				return err
+			}
+			files, err := c.readUnits(units)
+			if err != nil {
+				return err
+			}
+			for _, u := range units {
+				if u.path == "" {
+					return usage("name the file; `muster units start` starts a unit that the cluster has", "no file `%s`", u.name)
+				}
+			}
+			ctx := cmd.Context()
+			f, err := c.connect(ctx)
+			if err != nil {
+				return err
+			}
+			return c.submit(ctx, f, files)
+		},
+	}
+}
+
+// submit sends unit files and prints what the cluster says to each.
+func (c *cli) submit(ctx context.Context, f fleet, files []api.Unit) error {
+	outcomes := make([]api.Outcome, len(files))
+	index := make([]int, len(files))
+	for i := range index {
+		index[i] = i
+	}
+	done, err := each(ctx, index, func(ctx context.Context, i int) error {
+		var err error
+		outcomes[i], err = f.PutUnit(ctx, files[i])
+		if err != nil {
+			return fmt.Errorf("cannot submit %s: %w", files[i].Name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return some(done, err)
+	}
+	for i, file := range files {
+		word := map[api.Outcome]string{api.Created: "submitted", api.Changed: "replaced", api.Unchanged: "unchanged"}[outcomes[i]]
+		fmt.Fprintf(c.out, "%s: %s\n", file.Name, word)
+	}
+	return nil
+}
+
+// readUnits reads and checks the files of units, templates of instances included, before anything is sent. Warnings go
+// to standard error.
+func (c *cli) readUnits(units []unitArg) ([]api.Unit, error) {
+	var files []api.Unit
+	var mistakes finding.Findings
+	have := map[string]bool{}
+	for _, u := range units {
+		name, path := u.name, u.path
+		if path == "" {
+			if path = u.template; path == "" {
+				continue
+			}
+			name, _ = unitfile.Template(u.name)
+		}
+		if have[name] {
+			continue
+		}
+		have[name] = true
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, usage("make the file readable", "cannot read a unit: %w", err)
+		}
+		c.checkUnit(name, path, content, &mistakes)
+		files = append(files, api.Unit{Name: name, Content: string(content)})
+	}
+	return files, mistakes.Err()
+}
+
+// checkUnit collects what is wrong with a unit file, under the file's path.
+func (c *cli) checkUnit(name, path string, content []byte, mistakes *finding.Findings) {
+	file, warnings, err := unitfile.Parse(path, content)
+	if err != nil {
+		if found, ok := err.(finding.Findings); ok { //nolint:errorlint // Parse returns nothing else
+			*mistakes = append(*mistakes, found...)
+		} else {
+			mistakes.Add(finding.Position{File: path}, "", "%v", err)
+		}
+		return
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(c.err, "warning: %s\n", w.Error())
+	}
+	if _, found := file.Requirements(name); len(found) > 0 {
+		for i := range found {
+			if found[i].File == "" || found[i].File == name {
+				found[i].File = path
+			}
+		}
+		*mistakes = append(*mistakes, found...)
+	}
+}
