@@ -23,19 +23,24 @@ func (p *parser) groups(node *yaml.Node) {
 		if !p.name(p.Position(e.Key), "group of hosts", e.Key.Value) {
 			continue
 		}
+		if len(p.hosts) > MaxHosts { // reported
+			break
+		}
 		var raw groupFile
 		p.Field(e.Key.Value, e.Value, &raw)
-		p.group(e.Key.Value, raw)
+		p.group.path, p.group.node = "hosts."+e.Key.Value, e.Value
+		p.readGroup(e.Key.Value, raw)
 	}
+	p.group.node = nil
 	p.whole = len(p.spec.Groups) == len(entries)
 	if p.whole && len(p.hosts) == 0 && p.isMapping("hosts") {
 		p.atKey("hosts", "add `hosts: {node: {count: 3, provider: NAME}}`; `muster down` ends a cluster", "the cluster has no hosts")
 	}
 }
 
-// group checks one group and adds it to the Spec when nothing is wrong with it.
-func (p *parser) group(name string, raw groupFile) {
-	path := "hosts." + name
+// readGroup checks one group and adds it to the Spec when nothing is wrong with it.
+func (p *parser) readGroup(name string, raw groupFile) {
+	path := p.group.path
 	before := len(p.Findings())
 	g := Group{Name: name, Labels: raw.Labels, Voter: raw.Voter}
 	g.Providers = p.places(path, raw)
@@ -61,7 +66,7 @@ func (p *parser) places(path string, raw groupFile) []string {
 		for i, name := range raw.Spread {
 			places = p.place(places, path+".spread["+strconv.Itoa(i)+"]", name)
 		}
-		if node := strictyaml.Find(p.root, path+".spread"); node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
+		if node := p.find(path + ".spread"); node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
 			p.at(path+".spread", quoteAll("there is", "there are", p.names), "`spread` is empty")
 		}
 	case p.isMapping(path):
@@ -112,11 +117,9 @@ func (p *parser) hostNames(path, group string, raw groupFile) []string {
 		p.at(path+".names", "keep one of them", "a group has either `count` or `names`")
 		return nil
 	case given && len(names) == 0:
-		if strictyaml.Find(p.root, path+".names").Kind == yaml.SequenceNode {
+		if p.find(path+".names").Kind == yaml.SequenceNode {
 			p.at(path+".names", "", "`names` is empty")
 		}
-		return nil
-	case len(p.hosts) > MaxHosts: // reported
 		return nil
 	case count < 0 || count > MaxHosts:
 		p.at(path+".count", fmt.Sprintf("0 to %d is possible", MaxHosts), "%d hosts are not possible", count)

@@ -77,8 +77,12 @@ type parser struct {
 	drivers map[string]*providers.Driver // provider → driver; none where it is not known
 	used    map[string]bool              // providers that hosts are at
 	whole   bool                         // every group is in the Spec
-	hosts   map[string]place             // where each host comes from
-	units   map[string]string            // path of the entry that each unit comes from
+	group   struct {                     // being read
+		path string
+		node *yaml.Node
+	}
+	hosts   map[string]place  // where each host comes from
+	units   map[string]string // path of the entry that each unit comes from
 	configs map[string]cloudconfig.Document
 }
 
@@ -95,13 +99,21 @@ func (p *parser) atKey(path, hint, format string, args ...any) {
 	p.AddAt(strictyaml.LocateKey(p.File, p.root, path), hint, format, args...)
 }
 
+// find returns the node at a path from the root, or nil. Below the group being read it does not search all groups.
+func (p *parser) find(path string) *yaml.Node {
+	if rest, ok := strings.CutPrefix(path, p.group.path+"."); ok && p.group.node != nil {
+		return strictyaml.Find(p.group.node, rest)
+	}
+	return strictyaml.Find(p.root, path)
+}
+
 // has reports whether a path is in the file.
-func (p *parser) has(path string) bool { return strictyaml.Find(p.root, path) != nil }
+func (p *parser) has(path string) bool { return p.find(path) != nil }
 
 // filled reports whether a path is in the file and has a value. A key without one is as good as none: its
 // items are often in comments.
 func (p *parser) filled(path string) bool {
-	node := strictyaml.Find(p.root, path)
+	node := p.find(path)
 	return node != nil && node.ShortTag() != "!!null"
 }
 
@@ -183,13 +195,13 @@ func short(d time.Duration) string {
 
 // isString reports whether a path holds a string, so that its value is worth a finding.
 func (p *parser) isString(path string) bool {
-	node := strictyaml.Find(p.root, path)
+	node := p.find(path)
 	return node != nil && node.ShortTag() == "!!str"
 }
 
 // isMapping reports whether a path holds a mapping, or nothing at all, so that a missing key is worth a finding.
 func (p *parser) isMapping(path string) bool {
-	node := strictyaml.Find(p.root, path)
+	node := p.find(path)
 	return node == nil || node.Kind == yaml.MappingNode || node.ShortTag() == "!!null"
 }
 

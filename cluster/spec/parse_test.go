@@ -195,6 +195,20 @@ func TestVoterCount(t *testing.T) {
 	}
 }
 
+// BenchmarkParse reads the largest cluster file: 10,000 groups.
+func BenchmarkParse(b *testing.B) {
+	var file strings.Builder
+	file.WriteString("version: 1\ncluster: c\nproviders: {a: {driver: local}, b: {driver: local}}\nhosts:\n")
+	for i := range spec.MaxHosts {
+		fmt.Fprintf(&file, "  g%d: {spread: [a, b]}\n", i)
+	}
+	for b.Loop() {
+		if s, err := spec.Parse("f", []byte(file.String()), registry()); err != nil || len(s.Hosts()) != spec.MaxHosts {
+			b.Fatalf("%.300v", err)
+		}
+	}
+}
+
 // TestScalingMovesNoHost changes the count of a group: every host that is in both has the same place.
 func TestScalingMovesNoHost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
