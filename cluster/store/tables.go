@@ -24,8 +24,27 @@ type Tables struct {
 	Files    map[string][]byte                // by SHA-256
 	Schedule map[string]Entry[ScheduleRecord] // by host ID
 	States   map[string]Entry[StatesRecord]   // by host ID
+	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
+	Candidates map[string]Candidate
 	// Bad says which keys hold what cannot be read, and why. They are in no other table.
 	Bad map[string]error
+}
+
+// Candidate is who campaigns under a key, which was made at a revision.
+type Candidate struct {
+	Name    string
+	Created int64
+}
+
+// Leader is the name of the candidate who leads, "" while there is none: the one whose key is the oldest (Campaign).
+func (t *Tables) Leader() string {
+	var first Candidate
+	for _, c := range t.Candidates {
+		if first.Created == 0 || c.Created < first.Created {
+			first = c
+		}
+	}
+	return first.Name
 }
 
 // NewTables returns empty tables.
@@ -35,7 +54,7 @@ func NewTables() *Tables {
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
-		Bad: make(map[string]error),
+		Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
 }
 
@@ -78,6 +97,14 @@ var columns = []column{
 		prefix: PrefixFiles,
 		set:    func(t *Tables, name string, item Item) error { t.Files[name] = item.Value; return nil },
 		remove: func(t *Tables, name string) { delete(t.Files, name) },
+	},
+	{
+		prefix: PrefixLeader,
+		set: func(t *Tables, name string, item Item) error {
+			t.Candidates[name] = Candidate{Name: string(item.Value), Created: item.CreateRevision}
+			return nil
+		},
+		remove: func(t *Tables, name string) { delete(t.Candidates, name) },
 	},
 }
 
