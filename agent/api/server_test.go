@@ -133,7 +133,9 @@ type fakeFleet struct {
 	calls  []string
 }
 
-func (f *fakeFleet) called(format string, args ...any) { f.calls = append(f.calls, fmt.Sprintf(format, args...)) }
+func (f *fakeFleet) called(format string, args ...any) {
+	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+}
 
 func (f *fakeFleet) Status(context.Context) (Status, error) { return f.status, f.err }
 

@@ -3,5 +3,5 @@
 // made from.
 //
 // A View is decoded records and nothing else; what is derived from one is pure. Records of a version that this muster
-// does not know are left out and named in View.Unreadable, never guessed at. The package changes nothing in the store.
+// does not know are left out and named in View.Bad, never guessed at. The package changes nothing in the store.
 package fleet

@@ -28,20 +28,20 @@ const manyFiles = 16
 
 // Of returns the rules of every unit of v that is wanted on a host. A unit whose file is missing or cannot be read has no
 // rules: its host will say what is wrong.
-func (r *Rules) Of(ctx context.Context, from Reader, v *View) (map[string]unitfile.Requirements, error) {
+func (r *Rules) Of(ctx context.Context, from Reader, v View) (map[string]unitfile.Requirements, error) {
 	if err := r.read(ctx, from, v); err != nil {
 		return nil, err
 	}
 	rules := make(map[string]unitfile.Requirements, len(v.Units))
 	known := make(map[ruleKey]unitfile.Requirements, len(v.Units))
 	for name, u := range v.Units {
-		if u.Value.Desired == store.DesiredInactive {
+		if u.Record.Desired == store.DesiredInactive {
 			continue
 		}
-		key := ruleKey{unit: name, file: u.Value.File}
+		key := ruleKey{unit: name, file: u.Record.File}
 		req, ok := r.units[key]
 		if !ok {
-			req, _ = r.files[u.Value.File].Requirements(name) // the API refused files with findings
+			req, _ = r.files[u.Record.File].Requirements(name) // the API refused files with findings
 		}
 		rules[name], known[key] = req, req
 	}
@@ -50,12 +50,12 @@ func (r *Rules) Of(ctx context.Context, from Reader, v *View) (map[string]unitfi
 }
 
 // read fetches the files that are not known yet and forgets those that nobody has.
-func (r *Rules) read(ctx context.Context, from Reader, v *View) error {
+func (r *Rules) read(ctx context.Context, from Reader, v View) error {
 	files := make(map[string]unitfile.File, len(r.files))
 	missing := map[string]string{} // hash → a unit that has it
 	for name, u := range v.Units {
-		hash := u.Value.File
-		if u.Value.Desired == store.DesiredInactive {
+		hash := u.Record.File
+		if u.Record.Desired == store.DesiredInactive {
 			continue
 		}
 		if _, seen := files[hash]; seen {

@@ -13,7 +13,7 @@ import (
 
 // Snapshot is what scheduling decisions are made from. rules are those of every wanted unit (Rules.Of). Members that were
 // never seen are not part of it: nothing can be placed on them yet.
-func (v *View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot {
+func (v View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot {
 	s := schedule.Snapshot{Placed: v.placed(rules)}
 	for _, h := range v.Members() {
 		state := schedule.Lost
@@ -23,7 +23,7 @@ func (v *View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapsho
 		case !v.Seen(h.ID):
 			continue
 		}
-		s.Hosts = append(s.Hosts, schedule.Host{ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: labels(h.Labels, h.Name, h.Provider)})
+		s.Hosts = append(s.Hosts, schedule.Host{ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels})
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		s.Units = append(s.Units, schedule.Unit{Name: name, Requirements: rules[name]})
@@ -31,23 +31,15 @@ func (v *View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapsho
 	return s
 }
 
-// labels adds what every host has to what the cluster file gave it.
-func labels(own map[string]string, host, provider string) map[string]string {
-	all := make(map[string]string, len(own)+2)
-	maps.Copy(all, own)
-	all["host"], all["provider"] = host, provider
-	return all
-}
-
 // placed is where each unit is by the schedule. Should two hosts have the same unit, as a leader that was cut short may
 // have left it, the live one counts, then the one whose ID is first.
-func (v *View) placed(rules map[string]unitfile.Requirements) map[string]string {
+func (v View) placed(rules map[string]unitfile.Requirements) map[string]string {
 	placed := map[string]string{}
 	for _, id := range slices.Sorted(maps.Keys(v.Schedule)) {
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
-		for _, u := range v.Schedule[id].Value.Units {
+		for _, u := range v.Schedule[id].Record.Units {
 			if rules[u.Name].Global {
 				continue
 			}
@@ -59,9 +51,9 @@ func (v *View) placed(rules map[string]unitfile.Requirements) map[string]string 
 	return placed
 }
 
-// Schedules renders placements, unit → hosts, as the record of each host. Hosts whose record would be empty and who have
+// Schedules renders where units shall be, unit → host, and the hosts of global units, as the record of each host. Hosts whose record would be empty and who have
 // none yet are left out. A unit whose record cannot be read stays as it is: a newer muster may have written it.
-func (v *View) Schedules(placements map[string][]string) map[string]store.ScheduleRecord {
+func (v View) Schedules(placed map[string]string, global map[string][]string) map[string]store.ScheduleRecord {
 	records := make(map[string]store.ScheduleRecord, len(v.Schedule))
 	add := func(id string, units ...store.ScheduledUnit) {
 		r, ok := records[id]
@@ -76,16 +68,22 @@ func (v *View) Schedules(placements map[string][]string) map[string]store.Schedu
 			continue
 		}
 		add(id)
-		for _, u := range was.Value.Units {
-			if v.Unreadable[store.UnitKey(u.Name)] != nil {
+		for _, u := range was.Record.Units {
+			if v.Bad[store.UnitKey(u.Name)] != nil {
 				add(id, u)
 			}
 		}
 	}
-	for name, ids := range placements {
-		u := v.Units[name].Value
+	scheduled := func(name string) store.ScheduledUnit {
+		u := v.Units[name].Record
+		return store.ScheduledUnit{Name: name, File: u.File, Desired: u.Desired}
+	}
+	for name, id := range placed {
+		add(id, scheduled(name))
+	}
+	for name, ids := range global {
 		for _, id := range ids {
-			add(id, store.ScheduledUnit{Name: name, File: u.File, Desired: u.Desired})
+			add(id, scheduled(name))
 		}
 	}
 	for _, r := range records {
@@ -95,10 +93,10 @@ func (v *View) Schedules(placements map[string][]string) map[string]store.Schedu
 }
 
 // Schedulable is an error when records of hosts cannot be read: where units are, or may be, is not known then.
-func (v *View) Schedulable() error {
-	for _, key := range slices.Sorted(maps.Keys(v.Unreadable)) {
+func (v View) Schedulable() error {
+	for _, key := range slices.Sorted(maps.Keys(v.Bad)) {
 		if _, unit := store.KeyName(store.PrefixUnits, key); !unit {
-			return fmt.Errorf("cannot schedule while %s cannot be read: %w", key, v.Unreadable[key])
+			return fmt.Errorf("cannot schedule while %s cannot be read: %w", key, v.Bad[key])
 		}
 	}
 	return nil

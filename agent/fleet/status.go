@@ -36,24 +36,24 @@ func Quorate(voters []VoterHealth) bool {
 }
 
 // Status derives what the API shows.
-func (v *View) Status(c Circumstances) api.Status {
+func (v View) Status(c Circumstances) api.Status {
 	return api.Status{
-		Cluster:   v.Cluster.Value.Name,
+		Cluster:   v.Cluster.Record.Name,
 		Voters:    votersStatus(c.Voters),
 		Hosts:     v.hostStatuses(),
 		Units:     v.unitStatuses(c.Pending),
 		Scheduler: v.Leader(),
-		Warnings:  append(voterWarnings(c.Voters), v.unreadable()...),
+		Warnings:  append(voterWarnings(c.Voters), v.bad()...),
 		Stale:     c.Stale,
 	}
 }
 
 // Unplaced returns the units that are wanted on a host and have none, sorted.
-func (v *View) Unplaced() []string {
+func (v View) Unplaced() []string {
 	where := v.placements()
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(v.Units)) {
-		if v.Units[name].Value.Desired != store.DesiredInactive && len(where[name]) == 0 {
+		if v.Units[name].Record.Desired != store.DesiredInactive && len(where[name]) == 0 {
 			names = append(names, name)
 		}
 	}
@@ -61,19 +61,19 @@ func (v *View) Unplaced() []string {
 }
 
 // HostsOf returns the members that have a unit by the schedule, in the order of their IDs.
-func (v *View) HostsOf(unit string) []roster.Host {
+func (v View) HostsOf(unit string) []roster.Host {
 	var hosts []roster.Host
 	for _, p := range v.placements()[unit] {
-		hosts = append(hosts, v.Roster[p.host].Value.Host)
+		hosts = append(hosts, v.Roster[p.host].Record.Host)
 	}
 	return hosts
 }
 
 // UnitList is every unit that was submitted, without contents, sorted by name.
-func (v *View) UnitList() []api.Unit {
+func (v View) UnitList() []api.Unit {
 	units := make([]api.Unit, 0, len(v.Units))
 	for _, name := range slices.Sorted(maps.Keys(v.Units)) {
-		u := v.Units[name].Value
+		u := v.Units[name].Record
 		units = append(units, api.Unit{Name: name, Desired: string(u.Desired), Hash: u.File})
 	}
 	return units
@@ -139,7 +139,7 @@ func silentVoters(total int, silent []string) string {
 	return text + ". Start " + them + " again with `muster up`"
 }
 
-func (v *View) hostStatuses() []api.HostStatus {
+func (v View) hostStatuses() []api.HostStatus {
 	hosts := make([]api.HostStatus, 0, len(v.Roster))
 	for _, h := range v.Members() {
 		s := api.HostStatus{
@@ -150,14 +150,14 @@ func (v *View) hostStatuses() []api.HostStatus {
 			s.Labels = map[string]string{}
 		}
 		if said, ok := v.Hosts[h.ID]; ok {
-			s.Facts = &said.Value.Facts
+			s.Facts = &said.Record.Facts
 		}
 		hosts = append(hosts, s)
 	}
 	return hosts
 }
 
-func (v *View) hostState(id string) string {
+func (v View) hostState(id string) string {
 	switch {
 	case v.Ready(id):
 		return api.HostReady
@@ -174,25 +174,25 @@ type placement struct {
 }
 
 // placements is where the schedule has each unit, hosts in the order of their IDs.
-func (v *View) placements() map[string][]placement {
+func (v View) placements() map[string][]placement {
 	where := make(map[string][]placement, len(v.Units))
 	for _, id := range slices.Sorted(maps.Keys(v.Schedule)) {
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
-		for _, u := range v.Schedule[id].Value.Units {
+		for _, u := range v.Schedule[id].Record.Units {
 			where[u.Name] = append(where[u.Name], placement{host: id, scheduled: u})
 		}
 	}
 	return where
 }
 
-func (v *View) unitStatuses(pending map[string]string) []api.UnitStatus {
+func (v View) unitStatuses(pending map[string]string) []api.UnitStatus {
 	units := make([]api.UnitStatus, 0, len(v.Units))
 	where := v.placements()
 	reported := v.reported()
 	for name, record := range v.Units {
-		units = append(units, v.unitStatus(name, record.Value, where[name], reported, pending)...)
+		units = append(units, v.unitStatus(name, record.Record, where[name], reported, pending)...)
 	}
 	units = append(units, v.leaving(where)...)
 	slices.SortFunc(units, func(a, b api.UnitStatus) int {
@@ -204,10 +204,10 @@ func (v *View) unitStatuses(pending map[string]string) []api.UnitStatus {
 // spot is a unit's name and a host's ID.
 type spot struct{ unit, host string }
 
-func (v *View) reported() map[spot]store.UnitState {
+func (v View) reported() map[spot]store.UnitState {
 	states := map[spot]store.UnitState{}
 	for id, r := range v.States {
-		for _, s := range r.Value.Units {
+		for _, s := range r.Record.Units {
 			states[spot{s.Name, id}] = s
 		}
 	}
@@ -216,7 +216,7 @@ func (v *View) reported() map[spot]store.UnitState {
 
 // unitStatus is the entries of one unit: one per host that has it, or one that says why none has. Templates cannot be
 // on hosts and have none.
-func (v *View) unitStatus(name string, u store.UnitRecord, where []placement, reported map[spot]store.UnitState,
+func (v View) unitStatus(name string, u store.UnitRecord, where []placement, reported map[spot]store.UnitState,
 	pending map[string]string,
 ) []api.UnitStatus {
 	if len(where) == 0 {
@@ -224,7 +224,7 @@ func (v *View) unitStatus(name string, u store.UnitRecord, where []placement, re
 	}
 	list := make([]api.UnitStatus, 0, len(where))
 	for _, p := range where {
-		s := api.UnitStatus{Name: name, Host: v.Roster[p.host].Value.Name, Desired: string(u.Desired)}
+		s := api.UnitStatus{Name: name, Host: v.Roster[p.host].Record.Name, Desired: string(u.Desired)}
 		state, known := reported[spot{name, p.host}]
 		switch {
 		case !v.Ready(p.host):
@@ -243,7 +243,7 @@ func (v *View) unitStatus(name string, u store.UnitRecord, where []placement, re
 	return list
 }
 
-func (v *View) nowhere(name string, u store.UnitRecord, pending map[string]string) []api.UnitStatus {
+func (v View) nowhere(name string, u store.UnitRecord, pending map[string]string) []api.UnitStatus {
 	s := api.UnitStatus{Name: name, Desired: string(u.Desired), State: api.UnitInactive}
 	if u.Desired != store.DesiredInactive {
 		s.State = api.UnitPending
@@ -255,19 +255,19 @@ func (v *View) nowhere(name string, u store.UnitRecord, pending map[string]strin
 }
 
 // leaving is units that live hosts still report although the schedule does not have them there any more.
-func (v *View) leaving(where map[string][]placement) []api.UnitStatus {
+func (v View) leaving(where map[string][]placement) []api.UnitStatus {
 	var list []api.UnitStatus
 	for id, r := range v.States {
 		if !v.Ready(id) {
 			continue
 		}
-		for _, s := range r.Value.Units {
+		for _, s := range r.Record.Units {
 			if slices.ContainsFunc(where[s.Name], func(p placement) bool { return p.host == id }) {
 				continue
 			}
-			desired := cmp.Or(v.Units[s.Name].Value.Desired, store.DesiredInactive)
+			desired := cmp.Or(v.Units[s.Name].Record.Desired, store.DesiredInactive)
 			list = append(list, api.UnitStatus{
-				Name: s.Name, Host: v.Roster[id].Value.Name, State: api.UnitStopping, Desired: string(desired),
+				Name: s.Name, Host: v.Roster[id].Record.Name, State: api.UnitStopping, Desired: string(desired),
 				Reason: "no longer wanted on this host", Load: s.Load, Active: s.Active, Sub: s.Sub,
 			})
 		}

@@ -42,11 +42,13 @@ func golden(t *testing.T, name string, got []byte) {
 // recorder builds a view from records as the store would deliver them.
 type recorder struct {
 	t        *testing.T
-	v        *View
+	v        View
 	revision int64
 }
 
-func newRecorder(t *testing.T) *recorder { return &recorder{t: t, v: NewView(), revision: 1} }
+func newRecorder(t *testing.T) *recorder {
+	return &recorder{t: t, v: View{store.NewTables()}, revision: 1}
+}
 
 func put[T any](r *recorder, key string, marshal func(T) ([]byte, error), value T) {
 	r.t.Helper()
@@ -59,7 +61,8 @@ func put[T any](r *recorder, key string, marshal func(T) ([]byte, error), value 
 
 func (r *recorder) raw(key string, data []byte) {
 	r.revision++
-	r.v.Apply(store.Event{Item: store.Item{Key: key, Value: data, CreateRevision: r.revision, ModRevision: r.revision}})
+	item := store.Item{Key: key, Value: data, CreateRevision: r.revision, ModRevision: r.revision}
+	r.v.Read(store.View{Revision: r.revision, Items: []store.Item{item}})
 }
 
 func id(n int) string { return fmt.Sprintf("%032x", n) }
@@ -89,7 +92,7 @@ func (r *recorder) unit(name string, desired store.Desired) {
 func (r *recorder) schedule(n int, units ...string) {
 	var record store.ScheduleRecord
 	for _, name := range units {
-		u := r.v.Units[name].Value
+		u := r.v.Units[name].Record
 		record.Units = append(record.Units, store.ScheduledUnit{Name: name, File: u.File, Desired: u.Desired})
 	}
 	put(r, store.ScheduleKey(id(n)), store.Marshal[store.ScheduleRecord], record)
@@ -141,7 +144,7 @@ func demo(t *testing.T) *recorder {
 	return r
 }
 
-func voters(v *View, silent map[string]string, leader string) []VoterHealth {
+func voters(v View, silent map[string]string, leader string) []VoterHealth {
 	var list []VoterHealth
 	for _, h := range v.Members().Voters() {
 		health := VoterHealth{Host: h, Leads: h.Name == leader}
@@ -188,7 +191,7 @@ func TestStatusContract(t *testing.T) {
 
 // TestEmptyStatus has lists and maps where there is nothing, never null.
 func TestEmptyStatus(t *testing.T) {
-	data, err := json.Marshal(NewView().Status(Circumstances{}))
+	data, err := json.Marshal(View{store.NewTables()}.Status(Circumstances{}))
 	if err != nil {
 		t.Fatal(err)
 	}
