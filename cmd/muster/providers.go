@@ -131,4 +131,3 @@ func settingsAt(s spec.Spec, provider string) []any {
 	}
 	return list
 }
-
