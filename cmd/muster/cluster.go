@@ -16,9 +16,8 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// connect reads the cluster file, finds the cluster's directory and returns a client that speaks as the operator. It
-// makes no call to the cluster yet.
-func (c *cli) connect(ctx context.Context) (fleet, error) {
+// connectOperator reads the cluster file, finds the cluster's directory and returns a client that speaks as the operator.
+func (c *cli) connectOperator(ctx context.Context) (fleet, error) {
 	s, err := c.loadSpec()
 	if err != nil {
 		return nil, err
@@ -48,7 +47,7 @@ func (c *cli) connect(ctx context.Context) (fleet, error) {
 func (c *cli) loadSpec() (spec.Spec, error) {
 	s, err := spec.Load(c.file, c.drivers)
 	if err != nil {
-		return s, &failure{err: err, status: statusUsage, hint: "correct the file and run the command again; nothing was changed"}
+		return s, usage("", "%w", err)
 	}
 	for _, w := range s.Warnings {
 		writeWarning(c.err, w.Error(), c.color(c.err))

@@ -60,7 +60,7 @@ func report(w io.Writer, err error) int {
 		// One line each, as compilers do, so that editors can jump to them.
 		fmt.Fprintln(w, findings.Error())
 		err = fmt.Errorf("%s", count(len(findings), "mistake"))
-		status = statusUsage
+		status, hint = statusUsage, "correct them and run the command again; nothing was changed"
 	}
 	fmt.Fprintf(w, "muster: %s\n", indent(err.Error()))
 	if hint != "" {

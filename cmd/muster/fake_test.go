@@ -1,10 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/store"
+	"github.com/musterhq/muster/cmd/muster/output"
+	"github.com/musterhq/muster/providers"
 )
 
 // fakeFleet is a cluster that shows the statuses it was given, one after the other, and then nothing more happens.
@@ -21,4 +35,161 @@ func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool
 	}
 	<-ctx.Done()
 	return io.ErrUnexpectedEOF
+}
+
+// smallFleet is a cluster of one host in memory, which does at once what it is told. Units whose name begins with "bad"
+// fail, those with "nowhere" find no host.
+type smallFleet struct {
+	mu    sync.Mutex
+	units map[string]api.Unit
+}
+
+func newSmallFleet(names ...string) *smallFleet {
+	f := &smallFleet{units: map[string]api.Unit{}}
+	for _, name := range names {
+		f.units[name] = api.Unit{Name: name, Content: "[Service]\n# " + name + "\n", Desired: string(store.DesiredInactive)}
+	}
+	return f
+}
+
+func (f *smallFleet) Status(context.Context) (api.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := api.Status{Cluster: "demo", Voters: api.VotersStatus{Total: 1, Healthy: 1, Leader: "node-1"}}
+	s.Hosts = []api.HostStatus{{Name: "node-1", Provider: "a", Address: "127.0.0.9", State: api.HostReady, Voter: true}}
+	for _, name := range slices.Sorted(maps.Keys(f.units)) {
+		if !unitfile.IsTemplate(name) {
+			s.Units = append(s.Units, stateOf(f.units[name]))
+		}
+	}
+	return s, nil
+}
+
+func stateOf(u api.Unit) api.UnitStatus {
+	s := api.UnitStatus{Name: u.Name, Desired: u.Desired, Host: "node-1"}
+	switch {
+	case u.Desired == string(store.DesiredInactive):
+		s.Host, s.State = "", api.UnitInactive
+	case strings.HasPrefix(u.Name, "nowhere"):
+		s.Host, s.State, s.Reason = "", api.UnitPending, "no host has label role=db"
+	case u.Desired == string(store.DesiredLoaded):
+		s.State = api.UnitStopped
+	case strings.HasPrefix(u.Name, "bad"):
+		s.State, s.Reason = api.UnitFailed, "exit status 3"
+	default:
+		s.State = api.UnitRunning
+	}
+	return s
+}
+
+func (f *smallFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool) error {
+	for {
+		s, _ := f.Status(ctx)
+		if !yield(s) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (f *smallFleet) Units(context.Context) ([]api.Unit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []api.Unit
+	for _, name := range slices.Sorted(maps.Keys(f.units)) {
+		list = append(list, api.Unit{Name: name, Desired: f.units[name].Desired})
+	}
+	return list, nil
+}
+
+func (f *smallFleet) Unit(_ context.Context, name string) (api.Unit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known(name)
+}
+
+func (f *smallFleet) known(name string) (api.Unit, error) {
+	u, ok := f.units[name]
+	if !ok {
+		return u, api.Errorf(http.StatusNotFound, "`muster units list` shows them", "there is no unit %s", name)
+	}
+	return u, nil
+}
+
+func (f *smallFleet) PutUnit(_ context.Context, u api.Unit) (api.Outcome, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, exists := f.units[u.Name]
+	if u.Content == "" {
+		u.Content = old.Content
+		if template, ok := unitfile.Template(u.Name); ok && !exists {
+			u.Content = f.units[template].Content
+		}
+	}
+	if u.Content == "" {
+		_, err := f.known(u.Name)
+		return api.Unchanged, err
+	}
+	if u.Desired == "" {
+		u.Desired = old.Desired
+	}
+	if u.Desired == "" {
+		u.Desired = string(store.DesiredInactive)
+	}
+	f.units[u.Name] = u
+	switch {
+	case !exists:
+		return api.Created, nil
+	case old == u:
+		return api.Unchanged, nil
+	default:
+		return api.Changed, nil
+	}
+}
+
+func (f *smallFleet) DeleteUnit(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.known(name)
+	delete(f.units, name)
+	return err
+}
+
+func (f *smallFleet) Why(_ context.Context, name string) (api.Why, error) {
+	u, err := f.Unit(context.Background(), name)
+	s := stateOf(u)
+	return api.Why{Unit: name, Host: s.Host, State: s.State, Reason: s.Reason, Hosts: []api.HostReason{{Host: "node-1", Reason: "no label role"}}}, err
+}
+
+func (f *smallFleet) Logs(_ context.Context, name string, o api.LogOptions, w io.Writer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.known(name); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s says hello, lines=%d follow=%t host=%s\n", name, o.Lines, o.Follow, o.Host)
+	return err
+}
+
+// asks runs muster with a cluster in memory in place of a real one.
+func asks(t *testing.T, f fleet, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	c := &cli{in: strings.NewReader(""), out: &out, err: &errs, drivers: providers.NewRegistry(), now: time.Now, format: output.Table}
+	c.connect = func(context.Context) (fleet, error) { return f, nil }
+	status = c.execute(t.Context(), args)
+	return status, out.String(), errs.String()
+}
+
+// desiredOf is what the cluster wants of each unit.
+func desiredOf(f *smallFleet) map[string]string {
+	m := map[string]string{}
+	for name, u := range f.units {
+		m[strings.TrimSuffix(name, path.Ext(name))] = u.Desired
+	}
+	return m
 }

@@ -24,6 +24,7 @@ type cli struct {
 	err     io.Writer
 	drivers *providers.Registry
 	now     func() time.Time
+	connect func(context.Context) (fleet, error) // to the running cluster; it makes no call yet
 
 	file     string
 	format   output.Format
@@ -40,16 +41,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // runWith is run with another list of drivers, for tests.
 func runWith(ctx context.Context, reg *providers.Registry, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{in: stdin, out: stdout, err: stderr, drivers: reg, now: time.Now}
+	c.connect = c.connectOperator
+	return c.execute(ctx, args)
+}
+
+func (c *cli) execute(ctx context.Context, args []string) int {
 	root := c.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
 	err := root.ExecuteContext(ctx)
 	if interrupted(ctx, err) {
 		err = failed("what is done is kept: run the same command again to go on", "interrupted")
 	}
-	return report(stderr, err)
+	return report(c.err, err)
 }
 
 const rootLong = `muster makes a fleet of self-updating hosts from one file, on any cloud, a hypervisor, a rack

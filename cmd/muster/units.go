@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -75,36 +77,51 @@ func (f *waitFlags) register(cmd *cobra.Command) {
 // parallelChanges is how many units are changed at once. More would only queue up at the store.
 const parallelChanges = 8
 
-// each does something with every unit, some at a time, and stops at the first failure. It tells how many are done.
-func each[T any](ctx context.Context, list []T, do func(context.Context, T) error) (done int, err error) {
-	g, ctx := errgroup.WithContext(ctx)
+// each does something with every unit, some at a time. One unit's refusal does not stop the others; a cluster that does
+// not answer does. It tells how many are done.
+func each[T any](parent context.Context, list []T, do func(context.Context, T) error) (done int, err error) {
+	ctx, stop := context.WithCancel(parent)
+	defer stop()
+	var g errgroup.Group
 	g.SetLimit(parallelChanges)
-	finished := make([]bool, len(list))
+	errs := make([]error, len(list))
 	for i, item := range list {
 		g.Go(func() error {
-			err := ctx.Err()
-			if err == nil {
-				err = do(ctx, item)
+			if ctx.Err() != nil {
+				errs[i] = errSkipped
+				return nil
 			}
-			finished[i] = err == nil
-			return err
+			if errs[i] = do(ctx, item); ctx.Err() != nil && errors.Is(errs[i], context.Canceled) {
+				errs[i] = errSkipped
+			}
+			if answer := (*api.Error)(nil); errors.As(errs[i], &answer) && answer.Status == http.StatusServiceUnavailable {
+				stop()
+			}
+			return nil
 		})
 	}
-	err = g.Wait()
-	for _, ok := range finished {
-		if ok {
+	_ = g.Wait()
+	var failures []error
+	for _, err := range errs {
+		switch {
+		case err == nil:
 			done++
+		case !errors.Is(err, errSkipped):
+			failures = append(failures, err)
 		}
 	}
-	return done, err
+	return done, errors.Join(append(failures, parent.Err())...)
 }
+
+// errSkipped marks what was not tried because the cluster had stopped to answer.
+var errSkipped = errors.New("not tried")
 
 // some makes an error a partial one when something was done before it.
 func some(done int, err error) error {
 	if err == nil || done == 0 {
 		return err
 	}
-	return &failure{err: fmt.Errorf("%w (%s done before)", err, count(done, "unit")), status: statusPartial}
+	return &failure{err: fmt.Errorf("%w\n%s done", err, count(done, "unit")), status: statusPartial}
 }
 
 // settle waits for units that were changed, unless the operator does not want to, and prints what became of them.

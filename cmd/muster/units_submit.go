@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -95,26 +96,22 @@ func (c *cli) readUnits(units []unitArg) ([]api.Unit, error) {
 	return files, mistakes.Err()
 }
 
-// checkUnit collects what is wrong with a unit file, under the file's path.
+// checkUnit collects what is wrong with a unit file, with its path in place of its name.
 func (c *cli) checkUnit(name, path string, content []byte, mistakes *finding.Findings) {
-	file, warnings, err := unitfile.Parse(path, content)
-	if err != nil {
-		if found, ok := err.(finding.Findings); ok { //nolint:errorlint // Parse returns nothing else
-			*mistakes = append(*mistakes, found...)
-		} else {
-			mistakes.Add(finding.Position{File: path}, "", "%v", err)
-		}
-		return
-	}
+	file, warnings, err := unitfile.Parse(name, content)
 	for _, w := range warnings {
-		fmt.Fprintf(c.err, "warning: %s\n", w.Error())
+		w.File = path
+		writeWarning(c.err, w.Error(), c.color(c.err))
 	}
-	if _, found := file.Requirements(name); len(found) > 0 {
-		for i := range found {
-			if found[i].File == "" || found[i].File == name {
-				found[i].File = path
-			}
-		}
-		*mistakes = append(*mistakes, found...)
+	var found finding.Findings
+	switch {
+	case err == nil:
+		_, found = file.Requirements(name)
+	case !errors.As(err, &found):
+		found.Add(finding.Position{}, "", "%v", err)
+	}
+	for _, f := range found {
+		f.File = path
+		*mistakes = append(*mistakes, f)
 	}
 }
