@@ -75,7 +75,9 @@ func embedConfig(cfg Config, stream grpc.StreamServerInterceptor) (*embed.Config
 	ec.TickMs = uint(timing.Heartbeat / time.Millisecond)
 	ec.ElectionMs = uint(timing.Election / time.Millisecond)
 	setListeners(ec, cfg)
-	setTLS(ec, cfg.Files)
+	if err := setTLS(ec, cfg.Files); err != nil {
+		return nil, err
+	}
 	setTuning(ec)
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log))
 	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(stream)}
@@ -111,8 +113,9 @@ func setListeners(ec *embed.Config, cfg Config) {
 }
 
 // setTLS does not compare the address a client comes from with its certificate's (SkipClientSANVerify): hosts that share
-// an interface, or are behind NAT, come from another.
-func setTLS(ec *embed.Config, f Files) {
+// an interface, or are behind NAT, come from another. It looks at the files first, because etcd leaves its ports open
+// when it finds them missing (transport.newTLSListener).
+func setTLS(ec *embed.Config, f Files) error {
 	ec.TlsMinVersion = "TLS1.3"
 	ec.PeerTLSInfo = transport.TLSInfo{
 		CertFile: f.Peer, KeyFile: f.Peer, TrustedCAFile: f.CA, ClientCertAuth: true,
@@ -121,6 +124,12 @@ func setTLS(ec *embed.Config, f Files) {
 	ec.ClientTLSInfo = transport.TLSInfo{
 		CertFile: f.HostCert, KeyFile: f.HostKey, TrustedCAFile: f.CA, ClientCertAuth: true, SkipClientSANVerify: true,
 	}
+	for _, info := range []transport.TLSInfo{ec.PeerTLSInfo, ec.ClientTLSInfo} {
+		if _, err := info.ServerConfig(); err != nil {
+			return fmt.Errorf("cannot use the credentials: %w", err)
+		}
+	}
+	return nil
 }
 
 func setTuning(ec *embed.Config) {

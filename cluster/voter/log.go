@@ -31,6 +31,16 @@ func levelOf(l zapcore.Level) slog.Level {
 	}
 }
 
+// quieter are warnings and errors of etcd that tell nothing or tell it a second time.
+var quieter = map[string]bool{
+	"setting up serving from embedded etcd failed.":          true, // logged when it is closed; a failure comes through Err
+	"simple token is not cryptographically signed":           true, // nobody has a password
+	"closed TCP streaming connection with remote peer":       true, // one line a stream; "peer became inactive" tells it once
+	"lost TCP streaming connection with remote peer":         true,
+	"failed to publish local member to cluster through raft": true, // repeated until there is a leader
+	"prober detected unhealthy status":                       true, // "peer became inactive" tells it once
+}
+
 // Enabled implements zapcore.Core.
 func (c *slogCore) Enabled(l zapcore.Level) bool {
 	return c.log.Enabled(context.TODO(), levelOf(l))
@@ -43,6 +53,9 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if quieter[e.Message] {
+		e.Level = zapcore.DebugLevel
+	}
 	if c.Enabled(e.Level) {
 		return checked.AddCore(e, c)
 	}

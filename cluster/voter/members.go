@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/membership"
@@ -72,12 +73,18 @@ func (c *Control) Step(ctx context.Context) (membership.Step, error) {
 	if err != nil {
 		return membership.Step{}, fmt.Errorf("cannot look after etcd's members: %w", err)
 	}
-	step := membership.NextStep(c.view(ctx, members, voters))
+	view := c.view(ctx, members, voters)
+	step := membership.NextStep(view)
+	if step.Kind == membership.None {
+		return step, nil
+	}
+	c.log.Info("change etcd's members", "step", step.Kind.String(), "member", fmt.Sprintf("%x", step.Member),
+		"host", step.Host, "reason", step.Reason)
 	switch step.Kind {
 	case membership.RemoveMember:
-		err = c.remove(ctx, step)
+		err = c.remove(ctx, step.Member, view, members)
 	case membership.Promote:
-		err = c.promote(ctx, step)
+		err = c.promote(ctx, step.Member, view, members)
 	}
 	if err != nil && refused(err) {
 		return membership.Step{Host: step.Host, Reason: fmt.Sprintf("etcd puts off to %s: %v", step.Kind, err)}, nil
@@ -88,10 +95,21 @@ func (c *Control) Step(ctx context.Context) (membership.Step, error) {
 	return step, nil
 }
 
-func (c *Control) remove(ctx context.Context, step membership.Step) error {
-	c.log.Info("remove etcd member", "member", fmt.Sprintf("%x", step.Member), "host", step.Host, "reason", step.Reason)
+// remove gives the leadership to another member first if the one to go has it. Without that, requests under way would be
+// lost with the leader, and wait for their time-out.
+func (c *Control) remove(ctx context.Context, id uint64, v membership.View, members []*pb.Member) error {
+	heir := slices.IndexFunc(v.Members, func(m membership.Member) bool { return m.ID != id && m.Healthy && !m.Learner })
+	if leader, ok := leaderOf(v); ok && leader == id && heir >= 0 {
+		err := c.atMember(ctx, id, members, func(ctx context.Context, conn *grpc.ClientConn) error {
+			_, err := pb.NewMaintenanceClient(conn).MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: v.Members[heir].ID})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	err := once(ctx, func(ctx context.Context) error {
-		_, err := c.client.MemberRemove(ctx, step.Member)
+		_, err := c.client.MemberRemove(ctx, id)
 		return err
 	})
 	if errors.Is(err, rpctypes.ErrMemberNotFound) {
@@ -100,11 +118,16 @@ func (c *Control) remove(ctx context.Context, step membership.Step) error {
 	return err
 }
 
-func (c *Control) promote(ctx context.Context, step membership.Step) error {
-	c.log.Info("promote etcd learner", "member", fmt.Sprintf("%x", step.Member), "host", step.Host, "reason", step.Reason)
-	err := once(ctx, func(ctx context.Context) error {
-		_, err := c.client.MemberPromote(ctx, step.Member)
-		return err
+// promote asks the leader itself: a follower would pass the request on without saying who asks, be refused by the leader's
+// RBAC, and repeat that without pause until the request times out (etcd 3.7.3, EtcdServer.PromoteMember).
+func (c *Control) promote(ctx context.Context, id uint64, v membership.View, members []*pb.Member) error {
+	leader, ok := leaderOf(v)
+	if !ok {
+		return rpctypes.ErrNoLeader
+	}
+	err := c.atMember(ctx, leader, members, func(ctx context.Context, conn *grpc.ClientConn) error {
+		_, err := pb.NewClusterClient(conn).MemberPromote(ctx, &pb.MemberPromoteRequest{ID: id})
+		return rpctypes.Error(err)
 	})
 	if errors.Is(err, rpctypes.ErrMemberNotLearner) {
 		return nil
@@ -112,11 +135,34 @@ func (c *Control) promote(ctx context.Context, step membership.Step) error {
 	return err
 }
 
+// atMember calls one member and no other.
+func (c *Control) atMember(ctx context.Context, id uint64, members []*pb.Member, call func(context.Context, *grpc.ClientConn) error) error {
+	at := slices.IndexFunc(members, func(m *pb.Member) bool { return m.ID == id })
+	if at < 0 {
+		return rpctypes.ErrMemberNotFound
+	}
+	conn, err := c.dial(members[at])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return once(ctx, func(ctx context.Context) error { return call(ctx, conn) })
+}
+
+func leaderOf(v membership.View) (id uint64, ok bool) {
+	for _, m := range v.Members {
+		if m.Leader {
+			return m.ID, true
+		}
+	}
+	return 0, false
+}
+
 // refused reports whether etcd's own check found that a change has to wait.
 func refused(err error) bool {
 	for _, r := range []error{
 		rpctypes.ErrUnhealthy, rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrMemberLearnerNotReady,
-		rpctypes.ErrTooManyLearners, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberExist,
+		rpctypes.ErrTooManyLearners, rpctypes.ErrNoLeader, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberExist,
 	} {
 		if errors.Is(err, r) {
 			return true

@@ -2,7 +2,7 @@ package voter
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -45,36 +45,40 @@ func (c *Control) probe(ctx context.Context, members []*pb.Member) []Health {
 	var wg sync.WaitGroup
 	for i, m := range members {
 		all[i] = Health{Host: m.Name, Member: m.ID, Learner: m.IsLearner}
-		if len(m.ClientURLs) > 0 {
-			wg.Go(func() { ask(ctx, m.ClientURLs[0], c.tls, &all[i]) })
-		}
+		wg.Go(func() { all[i].Err = c.ask(ctx, m, &all[i]) })
 	}
 	wg.Wait()
 	return all
 }
 
-// ask fills h from one member's own answer.
-func ask(ctx context.Context, clientURL string, config *tls.Config, h *Health) {
-	u, err := url.Parse(clientURL)
-	if err != nil {
-		h.Err = err
-		return
+// dial connects to one member.
+func (c *Control) dial(m *pb.Member) (*grpc.ClientConn, error) {
+	if len(m.ClientURLs) == 0 {
+		return nil, fmt.Errorf("member %x has not started yet", m.ID)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	u, err := url.Parse(m.ClientURLs[0])
 	if err != nil {
-		h.Err = err
-		return
+		return nil, err
+	}
+	return grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(credentials.NewTLS(c.tls)))
+}
+
+// ask fills h from one member's own answer.
+func (c *Control) ask(ctx context.Context, m *pb.Member, h *Health) error {
+	conn, err := c.dial(m)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = conn.Close() }()
 	s, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
-		h.Err = err
-		return
+		return err
 	}
 	h.Healthy = s.Leader != 0 && s.Header.GetMemberId() == h.Member // another may have taken its address
 	h.Leads = h.Healthy && s.Leader == h.Member
 	h.Applied = s.RaftAppliedIndex
 	h.Alarms = alarmsIn(s.Errors)
+	return nil
 }
 
 // alarmsIn finds alarms among the errors of a status, which are texts such as "memberID:123 alarm:NOSPACE ".
