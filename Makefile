@@ -13,7 +13,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status down test lint bench fuzz lab clean
+.PHONY: help build up status kill down test lint bench fuzz lab clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +26,18 @@ build: ## muster, musterd and the example's two servers, into bin/
 
 up: build ## muster the example: three hosts on this machine, eight units running
 	$(BIN)/muster up -f $(CLUSTER) --yes
+	@$(BIN)/muster units list -f $(CLUSTER) | awk '/^lb@/ {print "  curl http://" $$3 ":8000/  # " $$1 ", which answers from all servers"}'
 
 status: ## how the example does
 	$(BIN)/muster status -f $(CLUSTER)
+
+# A host of the local provider is the processes that carry its instance's name in their environment.
+kill: ## pull the plug of one of its hosts: make kill HOST=node-2
+	@state=$${MUSTER_STATE_DIR:-$${XDG_STATE_HOME:-$$HOME/.local/state}/muster}; \
+	  host=$$(grep -ls '"local_hostname": "$(HOST)"' "$$state"/providers/cloud-[ab]/*/meta-data.json) || \
+	    { echo "there is no host '$(HOST)': make kill HOST=node-2"; exit 1; }; \
+	  id=$$(sed -n 's/.*"instance_id": "\([^"]*\)".*/\1/p' "$$host"); \
+	  kill -9 $$(grep -lszx "MUSTER_INSTANCE=$$id" /proc/[0-9]*/environ | cut -d/ -f3) && echo "$(HOST) is off"
 
 down: build ## end the example and everything that it made
 	$(BIN)/muster down -f $(CLUSTER) --yes
