@@ -163,24 +163,15 @@ func (c *Control) record(ctx context.Context, keys []string) error {
 
 // makeShared makes the user root and the role that all hosts have.
 func (c *Control) makeShared(ctx context.Context) error {
-	if err := c.addUser(ctx, rootName); err != nil {
+	err := together(ctx, c.addUser(rootName), c.addRole(rootName), c.addRole(sharedRole))
+	if err != nil {
 		return err
 	}
-	if err := c.addRole(ctx, rootName); err != nil {
-		return err
-	}
-	if err := c.giveRole(ctx, rootName, rootName); err != nil {
-		return err
-	}
-	if err := c.addRole(ctx, sharedRole); err != nil {
-		return err
-	}
+	calls := []call{c.giveRole(rootName, rootName)}
 	for _, prefix := range readable {
-		if err := c.permit(ctx, sharedRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permRead); err != nil {
-			return err
-		}
+		calls = append(calls, c.permit(sharedRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permRead))
 	}
-	return nil
+	return together(ctx, calls...)
 }
 
 func (c *Control) makeUsers(ctx context.Context, hosts roster.Roster, recorded map[string]string) error {
@@ -200,24 +191,17 @@ func (c *Control) makeUsers(ctx context.Context, hosts roster.Roster, recorded m
 	return c.record(ctx, made)
 }
 
-// makeUser makes the role first, so that the user has all its permissions as soon as it has any.
+// makeUser makes one host's user and role.
 func (c *Control) makeUser(ctx context.Context, id string) error {
 	role := ownRole + id
-	if err := c.addRole(ctx, role); err != nil {
+	if err := together(ctx, c.addUser(id), c.addRole(role)); err != nil {
 		return err
 	}
+	calls := []call{c.giveRole(id, sharedRole), c.giveRole(id, role)}
 	for _, key := range writable(id) {
-		if err := c.permit(ctx, role, key, "", permReadWrite); err != nil {
-			return err
-		}
+		calls = append(calls, c.permit(role, key, "", permReadWrite))
 	}
-	if err := c.addUser(ctx, id); err != nil {
-		return err
-	}
-	if err := c.giveRole(ctx, id, role); err != nil {
-		return err
-	}
-	return c.giveRole(ctx, id, sharedRole)
+	return together(ctx, calls...)
 }
 
 // removeStrangers asks the store about each host before it removes it: a host that joined since hosts was read has its
@@ -260,30 +244,50 @@ func (c *Control) enable(ctx context.Context) error {
 	return c.record(ctx, []string{accessKey})
 }
 
-func (c *Control) addUser(ctx context.Context, name string) error {
-	return c.do(ctx, func(ctx context.Context) error {
-		_, err := c.client.UserAddWithOptions(ctx, name, "", &clientv3.UserAddOptions{NoPassword: true})
-		return err
-	}, rpctypes.ErrUserAlreadyExist)
+// call is a change of users or roles that may be repeated.
+type call func(ctx context.Context) error
+
+// together makes calls that do not need each other at the same time: raft takes them in one round.
+func together(ctx context.Context, calls ...call) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range calls {
+		g.Go(func() error { return c(ctx) })
+	}
+	return g.Wait()
 }
 
-func (c *Control) addRole(ctx context.Context, name string) error {
-	return c.do(ctx, func(ctx context.Context) error {
-		_, err := c.client.RoleAdd(ctx, name)
-		return err
-	}, rpctypes.ErrRoleAlreadyExist)
+func (c *Control) addUser(name string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.UserAddWithOptions(ctx, name, "", &clientv3.UserAddOptions{NoPassword: true})
+			return err
+		}, rpctypes.ErrUserAlreadyExist)
+	}
 }
 
-func (c *Control) giveRole(ctx context.Context, user, role string) error {
-	return c.do(ctx, func(ctx context.Context) error {
-		_, err := c.client.UserGrantRole(ctx, user, role)
-		return err
-	})
+func (c *Control) addRole(name string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.RoleAdd(ctx, name)
+			return err
+		}, rpctypes.ErrRoleAlreadyExist)
+	}
 }
 
-func (c *Control) permit(ctx context.Context, role, key, end string, kind clientv3.PermissionType) error {
-	return c.do(ctx, func(ctx context.Context) error {
-		_, err := c.client.RoleGrantPermission(ctx, role, key, end, kind)
-		return err
-	})
+func (c *Control) giveRole(user, role string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.UserGrantRole(ctx, user, role)
+			return err
+		})
+	}
+}
+
+func (c *Control) permit(role, key, end string, kind clientv3.PermissionType) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.RoleGrantPermission(ctx, role, key, end, kind)
+			return err
+		})
+	}
 }

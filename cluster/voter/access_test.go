@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -431,17 +432,18 @@ func TestEnsureAuthAfterCrash(t *testing.T) {
 			c := newCluster(t, 1, 1)
 			c.form(t.Context())
 			ctx, crash := context.WithCancel(t.Context())
-			left := calls
+			var left atomic.Int64
+			left.Store(int64(calls))
 			crashing := c.controlWith(grpc.WithChainUnaryInterceptor(func(
 				ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 			) error {
-				if left--; left < 0 {
+				if left.Add(-1) < 0 {
 					crash()
 					return context.Canceled
 				}
 				return invoke(ctx, method, req, reply, cc, opts...)
 			}))
-			done = crashing.EnsureAuth(ctx, c.hosts[1:]) == nil // one host, so that calls come one after the other
+			done = crashing.EnsureAuth(ctx, c.hosts[1:]) == nil
 			crash()
 			control := c.control()
 			if err := control.EnsureAuth(t.Context(), c.hosts); err != nil {

@@ -31,14 +31,25 @@ func levelOf(l zapcore.Level) slog.Level {
 	}
 }
 
-// quieter are warnings and errors of etcd that tell nothing or tell it a second time.
+// quieter are warnings and errors of etcd that tell nothing, or tell a second time what another line or an error tells.
 var quieter = map[string]bool{
-	"setting up serving from embedded etcd failed.":          true, // logged when it is closed; a failure comes through Err
-	"simple token is not cryptographically signed":           true, // nobody has a password
-	"closed TCP streaming connection with remote peer":       true, // one line a stream; "peer became inactive" tells it once
-	"lost TCP streaming connection with remote peer":         true,
-	"failed to publish local member to cluster through raft": true, // repeated until there is a leader
-	"prober detected unhealthy status":                       true, // "peer became inactive" tells it once
+	// What stops it comes through Err; the rest is how it closes.
+	"setting up serving from embedded etcd failed.": true,
+	// Nobody has a password.
+	"simple token is not cryptographically signed": true,
+	// Part of every first start.
+	"Failed to detect schema version": true,
+	// "peer became inactive" tells it once.
+	"closed TCP streaming connection with remote peer": true,
+	"lost TCP streaming connection with remote peer":   true,
+	"prober detected unhealthy status":                 true,
+	"failed to reach the peer URL":                     true,
+	"failed to get version":                            true,
+	// A user or role changed meanwhile; the client asks again.
+	"request auth revision is less than current node auth revision": true,
+	"failed to apply request": true, // the client gets the error
+	// membership has the change wait, and says so.
+	"rejecting member add request; local member has not been connected to majority peers, reconfigure breaks active quorum": true,
 }
 
 // Enabled implements zapcore.Core.
