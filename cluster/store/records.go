@@ -19,6 +19,7 @@ import (
 //	/muster/schedule/<id>         ScheduleRecord: every unit of the host in one record; written by the leader, fenced
 //	/muster/states/<id>           StatesRecord: every unit's state in one record; written by the host, coalesced
 //	/muster/leader/               election of the scheduling leader among voters
+//	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
 const (
 	Prefix         = "/muster/"
 	KeyCluster     = "/muster/cluster"
