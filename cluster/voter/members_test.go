@@ -87,6 +87,7 @@ func TestReplaceVoter(t *testing.T) {
 	if role.State != join.StateExisting || len(role.InitialCluster) != 3 || !maps.Equal(role.InitialCluster, again.InitialCluster) {
 		t.Errorf("role %v, again %v", role.InitialCluster, again.InitialCluster)
 	}
+	role.InitialCluster[gone.ID] = gone.PeerURL() // as if it had been told before the other was removed
 	v, err := Start(t.Context(), c.config(3, role))
 	if err != nil {
 		t.Fatal(err)

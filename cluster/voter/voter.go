@@ -53,15 +53,12 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 	}
 	streams, end := context.WithCancel(ctx)
 	ec, err := embedConfig(cfg, endWith(streams))
+	if err == nil && !known {
+		err = prepareFirst(ctx, cfg, ec)
+	}
 	if err != nil {
 		end()
 		return nil, err
-	}
-	if first := before(cfg.Role.InitialCluster, cfg.Host.ID); !known && cfg.Role.State == join.StateNew && first != "" {
-		if err := awaitTurn(ctx, first, ec.PeerTLSInfo, cfg.Log); err != nil {
-			end()
-			return nil, err
-		}
 	}
 	etcd, err := embed.StartEtcd(ec)
 	if err != nil {
@@ -74,6 +71,19 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// prepareFirst is for a member without data.
+func prepareFirst(ctx context.Context, cfg Config, ec *embed.Config) error {
+	if cfg.Role.State == join.StateExisting {
+		members, err := currentMembers(ctx, cfg, ec.PeerTLSInfo)
+		ec.InitialCluster = initialCluster(members)
+		return err
+	}
+	if first := before(cfg.Role.InitialCluster, cfg.Host.ID); first != "" {
+		return awaitTurn(ctx, first, ec.PeerTLSInfo, cfg.Log)
+	}
+	return nil
 }
 
 // marker is a file beside etcd's directory that says that the directory held data.
