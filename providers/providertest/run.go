@@ -17,10 +17,7 @@ import (
 // Run tests that a driver keeps the contract of providers.Provider. Every subtest asks the factory for a provider of
 // its own.
 func Run(t *testing.T, factory Factory) {
-	for _, test := range []struct {
-		name string
-		run  func(*suite)
-	}{
+	run(t, factory, []subtest{
 		{"CreateListDestroy", createListDestroy},
 		{"CreateTwice", createTwice},
 		{"CreateConcurrently", createConcurrently},
@@ -38,9 +35,25 @@ func Run(t *testing.T, factory Factory) {
 		{"ErrorClasses", errorClasses},
 		{"AnswerOfCreateLost", answerOfCreateLost},
 		{"AnswerOfDestroyLost", answerOfDestroyLost},
+	})
+	RunCrash(t, factory)
+}
+
+// RunCrash runs the tests of Fixture.Crash alone, for a driver that may crash at several moments. Run includes it.
+func RunCrash(t *testing.T, factory Factory) {
+	run(t, factory, []subtest{
 		{"CrashIsAdopted", crashIsAdopted},
 		{"CrashIsCleanedUp", crashIsCleanedUp},
-	} {
+	})
+}
+
+type subtest struct {
+	name string
+	run  func(*suite)
+}
+
+func run(t *testing.T, factory Factory, tests []subtest) {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(newSuite(t, factory)) })
 	}
 }
