@@ -22,30 +22,28 @@ type VoterHealth struct {
 	Learner    bool  // still catching up
 }
 
-// Circumstances is what a status needs beside the records.
-type Circumstances struct {
-	Voters  []VoterHealth
-	Stale   bool              // the view was read without quorum
-	Pending map[string]string // why units without a host have none, by unit
-}
-
 // Quorate reports whether enough voters answer for writes.
 func Quorate(voters []VoterHealth) bool {
 	s := votersStatus(voters)
 	return s.Healthy >= s.Total/2+1
 }
 
-// Status derives what the API shows.
-func (v View) Status(c Circumstances) api.Status {
+// Status derives from the records what the API shows. pending says why units without a host have none, by unit.
+func (v View) Status(pending map[string]string) api.Status {
 	return api.Status{
 		Cluster:   v.Cluster.Record.Name,
-		Voters:    votersStatus(c.Voters),
 		Hosts:     v.hostStatuses(),
-		Units:     v.unitStatuses(c.Pending),
+		Units:     v.unitStatuses(pending),
 		Scheduler: v.Leader(),
-		Warnings:  append(voterWarnings(c.Voters), v.bad()...),
-		Stale:     c.Stale,
+		Warnings:  v.bad(),
 	}
+}
+
+// WithVoters completes a status with what the voters said.
+func WithVoters(s api.Status, voters []VoterHealth) api.Status {
+	s.Voters = votersStatus(voters)
+	s.Warnings = append(voterWarnings(voters), s.Warnings...)
+	return s
 }
 
 // Unplaced returns the units that are wanted on a host and have none, sorted.

@@ -160,10 +160,8 @@ func voters(v View, silent map[string]string, leader string) []VoterHealth {
 func TestStatusContract(t *testing.T) {
 	r := demo(t)
 	r.raw(store.UnitKey("newer-muster.service"), []byte(`{"v":99}`))
-	s := r.v.Status(Circumstances{
-		Voters:  voters(r.v, map[string]string{"node-2": "connection refused"}, "node-1"),
-		Pending: map[string]string{"nowhere.service": "no host has label role=db"},
-	})
+	s := WithVoters(r.v.Status(map[string]string{"nowhere.service": "no host has label role=db"}),
+		voters(r.v, map[string]string{"node-2": "connection refused"}, "node-1"))
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +189,7 @@ func TestStatusContract(t *testing.T) {
 
 // TestEmptyStatus has lists and maps where there is nothing, never null.
 func TestEmptyStatus(t *testing.T) {
-	data, err := json.Marshal(View{store.NewTables()}.Status(Circumstances{}))
+	data, err := json.Marshal(View{store.NewTables()}.Status(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,14 +231,14 @@ func TestVoterWarnings(t *testing.T) {
 				list[i].Leaderless = true
 			}
 		}
-		got := strings.Join(r.v.Status(Circumstances{Voters: list}).Warnings, "\n")
+		got := strings.Join(WithVoters(r.v.Status(nil), list).Warnings, "\n")
 		if !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
 			t.Errorf("%d of %d silent: %q, want %q", len(c.silent), c.voters, got, c.want)
 		}
 	}
 	list := voters(r.v, nil, "node-1")[:3]
 	list[2].Learner = true
-	s := r.v.Status(Circumstances{Voters: list})
+	s := WithVoters(r.v.Status(nil), list)
 	if s.Voters.Healthy != 2 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "catching up") {
 		t.Errorf("a learner: %+v %q", s.Voters, s.Warnings)
 	}

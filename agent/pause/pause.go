@@ -39,3 +39,18 @@ func For(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// Until repeats an attempt, with growing waits, until it succeeds or ctx ends. failed is told of each failure.
+func Until(ctx context.Context, longest time.Duration, failed func(error), attempt func() error) error {
+	between := New(longest)
+	for {
+		err := attempt()
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failed(err)
+		if err := between.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}

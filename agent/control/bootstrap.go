@@ -1,0 +1,52 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// Bootstrap writes the first records of a cluster: what the operator told its first hosts when they joined.
+type Bootstrap struct {
+	Store   store.Store
+	Cluster store.Cluster
+	Roster  roster.Roster
+	Log     *slog.Logger
+}
+
+// Run does it once in the life of the cluster. The cluster's own record comes last: as long as it is missing the work is
+// done again from the beginning.
+func (b *Bootstrap) Run(ctx context.Context, fence store.Guard) error {
+	item, err := b.Store.Get(ctx, store.KeyCluster)
+	if err != nil || item.ModRevision != 0 {
+		return err
+	}
+	first := store.Guard{Key: store.KeyCluster, Kind: store.GuardModRevision}
+	for chunk := range slices.Chunk(b.Roster, store.MaxOps) {
+		c := store.Commit{Guards: []store.Guard{fence, first}}
+		for _, h := range chunk {
+			data, err := store.Marshal(store.RosterRecord{Host: h})
+			if err != nil {
+				return err
+			}
+			c.Ops = append(c.Ops, store.Put(store.RosterKey(h.ID), data))
+		}
+		if _, err := b.Store.Commit(ctx, c); err != nil {
+			return fmt.Errorf("cannot write the first roster: %w", err)
+		}
+	}
+	data, err := store.Marshal(b.Cluster)
+	if err != nil {
+		return err
+	}
+	c := store.Commit{Guards: []store.Guard{fence, first}, Ops: []store.Op{store.Put(store.KeyCluster, data)}}
+	if _, err := b.Store.Commit(ctx, c); err != nil {
+		return fmt.Errorf("cannot write the cluster's record: %w", err)
+	}
+	b.Log.Info("wrote the first records of the cluster", "cluster", b.Cluster.Name, "hosts", len(b.Roster))
+	return nil
+}
