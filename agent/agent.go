@@ -1,0 +1,227 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/runtime/process"
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/join"
+	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// Where an agent keeps things, below the host's root directory.
+const (
+	socketPath   = "/run/muster.sock"
+	unitsPath    = "/var/lib/muster/units"
+	filesPath    = "/var/lib/muster/files"
+	schedulePath = "/var/lib/muster/schedule.json"
+	etcdPath     = "/var/lib/muster/etcd"
+)
+
+// agent is a member at work.
+type agent struct {
+	host
+	self    roster.Host
+	id      join.Identity
+	storage join.Storage
+	facts   roster.Facts
+	log     *slog.Logger
+
+	source   *pki.Source // the host's certificate
+	creds    *credentials
+	members  *members
+	runtime  runtime.Runtime
+	store    *store.Etcd // as root on voters, else as the host
+	prober   *prober
+	council  *council // nil on hosts that do not vote
+	closers  []func()
+	executor *executor
+	presence *presence
+	reporter *reporter
+}
+
+// assemble opens everything that the managers need, from the inside out.
+func assemble(ctx context.Context, h host, storage join.Storage, id join.Identity, facts roster.Facts, log *slog.Logger) (_ *agent, err error) {
+	self, ok := id.Roster.ByID(h.HostID)
+	if !ok {
+		return nil, errors.New("this host is not in the roster that it received when it joined; create it again with `muster up`")
+	}
+	a := &agent{host: h, self: self, id: id, storage: storage, facts: facts, log: log}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	for _, open := range []func(context.Context) error{a.openCredentials, a.openRuntime, a.openCouncil, a.openStore} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a.manage()
+	return a, nil
+}
+
+// close gives back in reverse order what was opened.
+func (a *agent) close() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		a.closers[i]()
+	}
+}
+
+func (a *agent) onClose(what string, f func() error) {
+	a.closers = append(a.closers, func() {
+		if err := f(); err != nil {
+			a.log.Warn("cannot close "+what, "err", err)
+		}
+	})
+}
+
+// openCredentials has a voter's certificates renewed before they are used; another host's may have to wait for a voter.
+func (a *agent) openCredentials(ctx context.Context) (err error) {
+	a.members = &members{
+		self: a.self.ID, list: a.id.Roster, save: a.storage.SaveRoster, changed: a.votersChanged, log: a.log,
+	}
+	a.creds = &credentials{
+		storage: a.storage, id: a.id, self: a.self, cluster: a.ClusterID, voters: a.members.voters, now: time.Now, log: a.log,
+	}
+	if a.id.Voter != nil {
+		if _, err := a.creds.renew(ctx); err != nil {
+			return err
+		}
+	}
+	a.source, err = pki.NewSource(a.storage.CertFile(), a.storage.KeyFile())
+	return err
+}
+
+// openRuntime takes charge of the units that run.
+func (a *agent) openRuntime(ctx context.Context) error {
+	if a.Runtime != "process" {
+		return fmt.Errorf("this musterd cannot run units with %q; it has the runtime process", a.Runtime)
+	}
+	socket, err := filepath.Abs(filepath.Join(a.root, socketPath))
+	if err != nil {
+		return fmt.Errorf("cannot find the host's directory: %w", err)
+	}
+	rt, err := process.New(context.WithoutCancel(ctx), process.Config{
+		Dir:      filepath.Join(a.root, unitsPath),
+		Instance: a.instance,
+		Host:     unitfile.HostSpecifiers{MachineID: a.self.ID, BootID: a.facts.BootID, Hostname: a.self.Name},
+		Env:      []string{"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket},
+		Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+		Log:      a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.runtime = rt
+	a.onClose("the runtime", rt.Close)
+	return nil
+}
+
+// openStore begins to connect to the voters. A voter does so with its control certificate, and to itself first.
+func (a *agent) openStore(ctx context.Context) error {
+	voters := a.members.voters()
+	source, prefer := a.source, ""
+	if a.council != nil {
+		source, prefer = a.council.source, a.self.ClientURL()
+	}
+	st, err := store.DialEtcd(context.WithoutCancel(ctx), store.EtcdConfig{
+		Endpoints: clientURLs(voters), Prefer: prefer, Log: a.log,
+		TLS: pki.ClientConfig(a.id.Root, source, pki.VoterName),
+	})
+	if err != nil {
+		return err
+	}
+	a.store, a.members.store = st, st
+	a.onClose("the store", st.Close)
+	a.prober = newProber(pki.ClientConfig(a.id.Root, a.source, pki.VoterName))
+	a.closers = append(a.closers, a.prober.close)
+	return nil
+}
+
+func (a *agent) votersChanged(voters roster.Roster) {
+	a.store.SetEndpoints(clientURLs(voters))
+	if a.council != nil {
+		a.council.admin.SetEndpoints(clientURLs(voters))
+	}
+}
+
+// manage makes the managers of every host.
+func (a *agent) manage() {
+	a.reporter = &reporter{store: a.store, id: a.self.ID, log: a.log, changed: newSignal(), again: newSignal()}
+	a.executor = &executor{
+		store: a.store, id: a.self.ID, runtime: a.runtime, log: a.log, changed: a.reporter.changed.raise,
+		files: files{dir: filepath.Join(a.root, filesPath), store: a.store},
+		last:  lastSchedule{path: filepath.Join(a.root, schedulePath)},
+	}
+	a.reporter.states = a.executor.states
+	a.presence = &presence{
+		store: a.store, id: a.self.ID, lease: a.Lease(), facts: a.facts, now: time.Now, log: a.log, begun: a.reporter.again.raise,
+	}
+}
+
+// run does everything until ctx ends or something fails that another start may mend.
+func (a *agent) run(ctx context.Context, l net.Listener) error {
+	server := a.server()
+	config := pki.ServerConfig(a.id.Root, a.source, tls.VerifyClientCertIfGiven)
+	config.NextProtos = []string{"http/1.1"}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
+	g.Go(func() error { return a.serveSocket(ctx, server) })
+	for _, manager := range []func(context.Context) error{
+		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run,
+	} {
+		g.Go(func() error { return manager(ctx) })
+	}
+	if a.council != nil {
+		g.Go(func() error { return a.council.run(ctx, a) })
+	}
+	a.log.Info("at work", "address", a.self.APIAddress(), "voter", a.council != nil)
+	return g.Wait()
+}
+
+// serveSocket serves processes of this host. It can be done without where the path is too long for a socket.
+func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
+	socket, err := listenSocket(ctx, filepath.Join(a.root, socketPath))
+	if err != nil {
+		a.log.Warn("units of this host cannot ask for the status", "err", err)
+		return nil
+	}
+	return api.Serve(ctx, socket, server.SocketHandler(), a.log)
+}
+
+// server is the API over this agent.
+func (a *agent) server() *api.Server {
+	s := &service{
+		store:   a.store,
+		self:    api.Health{Host: a.self.Name, ID: a.self.ID, Version: a.facts.Version, Voter: a.council != nil},
+		cluster: a.ClusterName,
+		voters:  a.members.voters,
+		probe:   a.prober.probe,
+		alive:   a.presence.alive.Load,
+		logs:    logReader{runtime: a.runtime},
+		log:     a.log,
+	}
+	server := &api.Server{ClusterID: a.ClusterID, Fleet: s, Log: a.log}
+	if a.council != nil {
+		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
+		admin := a.council.changes(a)
+		server.Admin, server.Join = admin, join.Handler(admin, a.log)
+	}
+	return server
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/store"
+	"github.com/musterhq/muster/cluster/voter"
+)
+
+// council is what a voter has beyond other hosts: its member of etcd, and its credentials for the cluster's affairs.
+type council struct {
+	etcd   *voter.Voter
+	admin  *voter.Control
+	source *pki.Source // the control certificate
+}
+
+// openCouncil starts etcd on hosts that vote.
+func (a *agent) openCouncil(ctx context.Context) error {
+	if a.id.Voter == nil {
+		return nil
+	}
+	source, err := pki.NewSource(a.storage.ControlFile(), a.storage.ControlFile())
+	if err != nil {
+		return err
+	}
+	cfg := voter.Config{
+		Host: a.self, Dir: filepath.Join(a.root, etcdPath), Role: *a.id.Voter, Log: a.log,
+		Files: voter.Files{
+			CA: a.storage.CAFile(), HostCert: a.storage.CertFile(), HostKey: a.storage.KeyFile(), Peer: a.storage.PeerFile(),
+		},
+	}
+	// It outlives the managers, which take their leave through it.
+	etcd, err := voter.Start(context.WithoutCancel(ctx), cfg)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, etcd.Close)
+	admin, err := voter.NewControl(context.WithoutCancel(ctx), clientURLs(a.members.voters()),
+		pki.ClientConfig(a.id.Root, source, pki.VoterName), a.log)
+	if err != nil {
+		return err
+	}
+	a.onClose("the connection to etcd", admin.Close)
+	a.council = &council{etcd: etcd, admin: admin, source: source}
+	return nil
+}
+
+// run takes part in the leadership until ctx ends or etcd does.
+func (c *council) run(ctx context.Context, a *agent) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.etcd.Done():
+			return fmt.Errorf("this host votes no more: %w", voter.ErrStopped)
+		}
+	})
+	g.Go(func() error { return c.leader(a).Run(ctx) })
+	return g.Wait()
+}
+
+func (c *council) leader(a *agent) *control.Leader {
+	first := &control.Bootstrap{
+		Store:   a.store,
+		Cluster: store.Cluster{ID: a.ClusterID, Name: a.ClusterName, LeaseMillis: a.LeaseMillis},
+		Roster:  a.id.Roster, Log: a.log,
+	}
+	scheduler := &control.Scheduler{Store: a.store, Log: a.log}
+	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
+	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Log: a.log}
+	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
+	return &control.Leader{
+		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
+		Duties: []control.Duty{guardian.Run, scheduler.Run, registrar.Run, janitor.Run},
+	}
+}
+
+// changes is what this voter can do for operators and for hosts that want to join.
+func (c *council) changes(a *agent) *control.Admin {
+	return &control.Admin{
+		Store: a.store, Access: c.admin, Members: c.admin, Issuer: a.id.Issuer, Root: a.id.Root, Log: a.log, Now: time.Now,
+	}
+}

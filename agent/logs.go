@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// logReader finds what a unit printed: here, or at the host that runs it. Only voters may ask other hosts.
+type logReader struct {
+	runtime runtime.Runtime
+	control *tls.Config // a voter's privileged client; nil on hosts that do not vote
+}
+
+// Logs copies what a unit printed to w. With o.Host it is this host's own affair if it is named; the host that a voter
+// asks is always named, so that a question travels once.
+func (s *service) Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error {
+	if err := unitfile.CheckName(name); err != nil {
+		return api.Errorf(http.StatusBadRequest, "see `muster units`", "%v", err)
+	}
+	if o.Host == s.self.Host {
+		return s.logs.local(ctx, name, o, w)
+	}
+	host, err := s.locate(ctx, name, o.Host)
+	if err != nil {
+		return err
+	}
+	if host.ID == s.self.ID {
+		return s.logs.local(ctx, name, o, w)
+	}
+	return s.logs.remote(ctx, host, name, o, w)
+}
+
+// locate chooses the host whose logs to show: the one asked for, else this one, else any, live ones first.
+func (s *service) locate(ctx context.Context, name, wanted string) (roster.Host, error) {
+	v, _, _, err := s.read(ctx, []string{store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixRoster})
+	if err != nil {
+		return roster.Host{}, err
+	}
+	hosts := v.HostsOf(name)
+	switch _, known := v.Units[name]; {
+	case !known && len(hosts) == 0:
+		return roster.Host{}, errNoUnit(name)
+	case wanted != "":
+		if h, ok := v.Members().ByName(wanted); ok {
+			return h, nil
+		}
+		return roster.Host{}, api.Errorf(http.StatusNotFound, "`muster hosts` lists them", "there is no host %s", wanted)
+	case len(hosts) == 0:
+		return roster.Host{}, api.Errorf(http.StatusConflict, "`muster why "+name+"` tells why", "unit %s is on no host", name)
+	}
+	rank := func(h roster.Host) int {
+		switch {
+		case h.ID == s.self.ID:
+			return 0
+		case v.Ready(h.ID):
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(hosts, func(a, b roster.Host) int { return rank(a) - rank(b) })
+	return hosts[0], nil
+}
+
+func (l logReader) local(ctx context.Context, name string, o api.LogOptions, w io.Writer) error {
+	units, err := l.runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(units, func(u runtime.Status) bool { return u.Name == name }) {
+		return api.Errorf(http.StatusNotFound, "`muster status` tells where it is", "unit %s is not on this host", name)
+	}
+	if _, err := w.Write(nil); err != nil {
+		return err
+	}
+	return l.runtime.Logs(ctx, name, o.Lines, o.Follow, w)
+}
+
+func (l logReader) remote(ctx context.Context, h roster.Host, name string, o api.LogOptions, w io.Writer) error {
+	if l.control == nil {
+		return api.Errorf(http.StatusMisdirectedRequest, "ask a voter", "unit %s is on host %s and this host may not read its logs", name, h.Name)
+	}
+	c := api.NewClient([]api.Endpoint{{Name: h.Name, Address: h.APIAddress()}}, l.control)
+	defer c.Close()
+	o.Host = h.Name
+	err := c.Logs(ctx, name, o, w)
+	var answer *api.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusServiceUnavailable {
+		// The caller is not to try other voters for that, or to wait.
+		return api.Errorf(http.StatusBadGateway, "`muster status` tells how the host is", "host %s, which has unit %s, does not answer: %s",
+			h.Name, name, answer.Message)
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterhq/muster/agent/pause"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// longestPause is how long a manager whose store is away waits at most before it tries again.
+const longestPause = 2 * time.Second
+
+// presence keeps the host's session, its alive record bound to it, and what the host says of itself. When the session is
+// lost it begins another.
+type presence struct {
+	store store.Store
+	id    string
+	lease time.Duration
+	facts roster.Facts
+	now   func() time.Time
+	log   *slog.Logger
+	begun func() // told at the beginning of each session
+
+	alive atomic.Bool
+}
+
+// run ends with ctx. The session is not revoked then: units go on while the agent restarts, and so does the host for
+// those who ask.
+func (p *presence) run(ctx context.Context) error {
+	between := pause.New(longestPause)
+	for {
+		err := p.hold(ctx, between.Reset)
+		p.alive.Store(false)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.log.Warn("the store does not know this host to be alive", "err", err)
+		if err := between.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// hold begins a session and returns when it has ended.
+func (p *presence) hold(ctx context.Context, begun func()) error {
+	session, err := p.store.NewSession(ctx, p.lease)
+	if err != nil {
+		return fmt.Errorf("cannot begin a session: %w", err)
+	}
+	if err := p.announce(ctx, session); err != nil {
+		return err
+	}
+	p.alive.Store(true)
+	p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
+	begun()
+	p.begun()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-session.Done():
+		return store.ErrSessionLost
+	}
+}
+
+// announce writes the alive record under the session and, if it changed, what the host says of itself.
+func (p *presence) announce(ctx context.Context, session store.Session) error {
+	alive, err := store.Marshal(store.Alive{Since: p.now()})
+	if err != nil {
+		return err
+	}
+	facts, err := store.Marshal(store.HostRecord{Facts: p.facts})
+	if err != nil {
+		return err
+	}
+	c := store.Commit{Ops: []store.Op{{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()}}}
+	said, err := p.store.Get(ctx, store.HostKey(p.id))
+	if err != nil {
+		return fmt.Errorf("cannot announce this host: %w", err)
+	}
+	if !bytes.Equal(said.Value, facts) {
+		c.Ops = append(c.Ops, store.Put(store.HostKey(p.id), facts))
+	}
+	if _, err := p.store.Commit(ctx, c); err != nil {
+		return fmt.Errorf("cannot announce this host: %w", err)
+	}
+	return nil
+}

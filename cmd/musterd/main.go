@@ -1,0 +1,70 @@
+// Command musterd is the daemon of a host: it joins the cluster, runs units and reports, and on voters runs the store.
+// It is started with the host's root directory and finds everything else there.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/musterhq/muster/agent"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// gcPercent trades processor time, of which an agent needs little, for memory, of which its host has better use: the heap
+// may grow by half before it is collected.
+const gcPercent = 50
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	debug.SetGCPercent(gcPercent)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var bad *usageError
+	switch {
+	case errors.As(err, &bad):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "musterd:", err)
+		os.Exit(1)
+	}
+}
+
+// usageError is a wrong command line, which has been told about already.
+type usageError struct{ error }
+
+// run is musterd with a command line. It returns nil when ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("musterd", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	root := flags.String("root", "/", "root directory of the host")
+	var level slog.Level
+	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn, error")
+	show := flags.Bool("version", false, "print the version and end")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return &usageError{err}
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "musterd takes flags only, not %q\n", flags.Arg(0))
+		flags.Usage()
+		return &usageError{errors.New("unexpected argument")}
+	}
+	if *show {
+		_, err := fmt.Fprintln(stdout, "musterd", version)
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return agent.Run(ctx, agent.Config{Root: *root, Version: version, Log: log})
+}
