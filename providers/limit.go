@@ -24,17 +24,17 @@ func Limit(p Provider, policy LimitPolicy) Provider {
 	if policy.Concurrent > 0 {
 		slots = make(chan struct{}, policy.Concurrent)
 	}
-	return Decorate(p, func(ctx context.Context, call Call, next func(context.Context) error) error {
+	return Decorate(p, func(ctx context.Context, _ Call, next func(context.Context) error) error {
 		if slots != nil {
 			select {
 			case slots <- struct{}{}:
 				defer func() { <-slots }()
 			case <-ctx.Done():
-				return fmt.Errorf("cannot %s: waiting for other calls: %w", call, context.Cause(ctx))
+				return fmt.Errorf("waiting for other calls: %w", context.Cause(ctx))
 			}
 		}
 		if err := limiter.Wait(ctx); err != nil {
-			return fmt.Errorf("cannot %s: waiting for the rate limit: %w", call, waitError(ctx))
+			return fmt.Errorf("waiting for the rate limit: %w", waitError(ctx))
 		}
 		return next(ctx)
 	})

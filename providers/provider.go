@@ -92,7 +92,8 @@ type CreateRequest struct {
 // of something that is gone succeeds.
 //
 // Retries: an implementation tries each remote call once and classifies the failure; the Retry decorator repeats calls
-// whose error is ErrThrottled or ErrUnavailable. Errors wrap exactly one of the classes below where it applies.
+// whose error is ErrThrottled or ErrUnavailable. Errors wrap exactly one of the classes below where it applies. They say
+// what is wrong and what to do about it; the caller, who knows what it wanted, adds "cannot create", host and provider.
 //
 // Ownership: an instance without all three tags is never listed as a host, and is never changed, with one exception: a
 // half-made instance that the provider can prove to be ours (deterministic name, or some of the tags) is completed by

@@ -36,7 +36,7 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (pro
 		err = p.complete(ctx, server, req.Identity)
 	}
 	if err != nil {
-		return providers.Instance{}, fmt.Errorf("cannot create host %s: %w", req.Host, err)
+		return providers.Instance{}, err
 	}
 	return p.instance(server, req.Identity), nil
 }
@@ -166,7 +166,7 @@ func (p *Provider) step(name string) error {
 func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instance, error) {
 	servers, err := p.cloud.servers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list hosts: %w", err)
+		return nil, err
 	}
 	var list []providers.Instance
 	for _, server := range servers {
@@ -196,10 +196,7 @@ func (p *Provider) instance(server Server, id providers.Identity) providers.Inst
 
 // Destroy ends a server.
 func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) error {
-	if err := p.terminate(ctx, instance.ID); err != nil {
-		return fmt.Errorf("cannot destroy host %s: %w", instance.Host, err)
-	}
-	return nil
+	return p.terminate(ctx, instance.ID)
 }
 
 // terminate ends a server unless it is gone.
@@ -212,10 +209,7 @@ func (p *Provider) terminate(ctx context.Context, id string) error {
 
 // Start powers a server on.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	if err := p.cloud.start(ctx, instance.ID); err != nil {
-		return fmt.Errorf("cannot start host %s: %w", instance.Host, err)
-	}
-	return nil
+	return p.cloud.start(ctx, instance.ID)
 }
 
 // Cleanup ends half-tagged servers of the cluster, which it knows by their names. It waits until the list cannot hide
@@ -232,10 +226,7 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 		}
 		err = errors.Join(err, p.terminate(ctx, server.ID))
 	}
-	if err != nil {
-		return fmt.Errorf("cannot clean up: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Check asks for the images of the hosts to come.
@@ -246,7 +237,7 @@ func (p *Provider) Check(ctx context.Context, settings []any) error {
 			err = p.cloud.image(ctx, s.Image)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot use the settings: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ func Driver() providers.Driver {
 		Open: func(name string, config any, env providers.Environment) (providers.Provider, error) {
 			c, ok := config.(*Config)
 			if !ok {
-				return nil, fmt.Errorf("cannot open provider %s: configuration is a %T: %w", name, config, providers.ErrInvalid)
+				return nil, fmt.Errorf("configuration is a %T: %w", config, providers.ErrInvalid)
 			}
 			opened := *c
 			if opened.State == "" && env.StateDir != "" {

@@ -27,14 +27,8 @@ func scratchName(name, suffix string) string { return "." + name + suffix }
 func isScratch(name string) bool { return strings.HasPrefix(name, ".") }
 
 // Destroy ends every process of a host and removes its directory. Nothing is kept.
-func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) error {
-	if err := p.destroy(ctx, instance.Identity); err != nil {
-		return fmt.Errorf("cannot destroy host %s: %w", instance.Host, err)
-	}
-	return nil
-}
-
-func (p *Provider) destroy(ctx context.Context, id providers.Identity) (err error) {
+func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) (err error) {
+	id := instance.Identity
 	if err := id.Validate(); err != nil {
 		return err
 	}
@@ -178,13 +172,6 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Cleanup removes what crashes left of the cluster's hosts, and the provider's directories when nothing is in them.
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
-	if err := p.cleanup(ctx, cluster); err != nil {
-		return fmt.Errorf("cannot clean up provider %s: %w", p.name, err)
-	}
-	return nil
-}
-
-func (p *Provider) cleanup(ctx context.Context, cluster string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}

@@ -180,6 +180,15 @@ func (p *Provider) hosts(cluster string) ([]host, error) {
 	return list, err
 }
 
+// checkLength refuses a directory in which musterd could not make its socket.
+func (h host) checkLength() error {
+	if n := len(h.path(socketFile)); n > maxSocketPath {
+		return fmt.Errorf("the path of the host's socket, %s, has %d bytes, and at most %d can be used; "+
+			"set `root:` to a shorter directory: %w", h.path(socketFile), n, maxSocketPath, providers.ErrInvalid)
+	}
+	return nil
+}
+
 // makeHost makes the directory of an identity with its tags in it, both at once. The caller holds the identity's lock.
 func (p *Provider) makeHost(id providers.Identity, env map[string]string) (host, error) {
 	name, err := p.freeName(id)
@@ -194,9 +203,8 @@ func (p *Provider) makeHost(id providers.Identity, env map[string]string) (host,
 		Created:    p.now().UTC(),
 		Env:        env,
 	}}
-	if n := len(h.path(socketFile)); n > maxSocketPath {
-		return host{}, fmt.Errorf("the path of the host's socket, %s, has %d bytes, and at most %d can be used; "+
-			"set `root:` to a shorter directory: %w", h.path(socketFile), n, maxSocketPath, providers.ErrInvalid)
+	if err := h.checkLength(); err != nil {
+		return host{}, err
 	}
 	scratch := host{dir: filepath.Join(p.root, scratchName(name, newSuffix)), record: h.record}
 	if err := os.RemoveAll(scratch.dir); err != nil {

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,15 +14,7 @@ import (
 )
 
 // Create makes a host's directory and starts its musterd. A directory that a crash left half-made is completed.
-func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (providers.Instance, error) {
-	instance, err := p.create(ctx, req)
-	if err != nil {
-		return providers.Instance{}, fmt.Errorf("cannot create host %s: %w", req.Host, err)
-	}
-	return instance, nil
-}
-
-func (p *Provider) create(ctx context.Context, req providers.CreateRequest) (_ providers.Instance, err error) {
+func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (_ providers.Instance, err error) {
 	if err := errors.Join(req.Validate(), context.Cause(ctx)); err != nil {
 		return providers.Instance{}, err
 	}
@@ -32,7 +25,9 @@ func (p *Provider) create(ctx context.Context, req providers.CreateRequest) (_ p
 	if h, found, err := p.find(req.Identity); err != nil || found && h.launched() {
 		return p.created(h, err)
 	}
-	if err := p.checkMusterd(); err != nil {
+	// What cannot succeed fails before anything is made.
+	expected := host{dir: filepath.Join(p.root, baseName(req.Identity))}
+	if err := errors.Join(p.checkMusterd(), expected.checkLength()); err != nil {
 		return providers.Instance{}, err
 	}
 	lock, err := p.lock(ctx, req.Identity)
@@ -112,7 +107,7 @@ func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instan
 		hosts, err = p.hosts(cluster)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot list hosts of %s: %w", p.name, err)
+		return nil, err
 	}
 	var list []providers.Instance
 	look := p.look()
@@ -152,14 +147,11 @@ func (p *Provider) instance(h host, look *look) (providers.Instance, error) {
 }
 
 // Start starts the musterd of a host that has none.
-func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	if err := p.start(ctx, instance.Identity); err != nil {
-		return fmt.Errorf("cannot start host %s: %w", instance.Host, err)
+func (p *Provider) Start(ctx context.Context, instance providers.Instance) (err error) {
+	id := instance.Identity
+	if _, found, err := p.find(id); err != nil || !found {
+		return cmp.Or(err, fmt.Errorf("it has no directory in %s: %w", p.root, providers.ErrNotFound))
 	}
-	return nil
-}
-
-func (p *Provider) start(ctx context.Context, id providers.Identity) (err error) {
 	lock, err := p.lock(ctx, id)
 	if err != nil {
 		return err

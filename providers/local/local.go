@@ -41,7 +41,7 @@ func Driver() providers.Driver {
 		Open: func(name string, config any, env providers.Environment) (providers.Provider, error) {
 			c, ok := config.(*Config)
 			if !ok {
-				return nil, fmt.Errorf("cannot open provider %s: configuration is a %T: %w", name, config, providers.ErrInvalid)
+				return nil, fmt.Errorf("configuration is a %T: %w", config, providers.ErrInvalid)
 			}
 			return New(name, *c, env)
 		},
@@ -115,7 +115,7 @@ func New(name string, config Config, env providers.Environment) (*Provider, erro
 		p.now = time.Now
 	}
 	if config.Root == "" && env.StateDir == "" {
-		return nil, fmt.Errorf("cannot open provider %s: no `root:` and no state directory: %w", name, providers.ErrInvalid)
+		return nil, fmt.Errorf("no `root:` and no state directory: %w", providers.ErrInvalid)
 	}
 	p.ownRoot = config.Root == ""
 	if p.ownRoot {
@@ -138,7 +138,7 @@ func New(name string, config Config, env providers.Environment) (*Provider, erro
 		p.path = append(p.path, absolute(dir))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open provider %s: %w", name, err)
+		return nil, err
 	}
 	return p, nil
 }
@@ -159,10 +159,7 @@ func (p *Provider) Check(ctx context.Context, settings []any) error {
 			errs = append(errs, fmt.Errorf("`path:` names %s, which is not a directory: %w", dir, providers.ErrNotFound))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("cannot use provider %s: %w", p.name, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (p *Provider) checkMusterd() error {
@@ -190,7 +187,7 @@ func (p *Provider) checkRoot() error {
 			err = unix.Access(dir, unix.W_OK)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot make hosts in %s: %s: %w: %w", p.root, dir, err, providers.ErrInvalid)
+			return fmt.Errorf("no host can be made in %s: %s: %w: %w", p.root, dir, err, providers.ErrInvalid)
 		}
 		return nil
 	}

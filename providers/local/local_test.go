@@ -361,6 +361,9 @@ func TestLongPathIsRefused(t *testing.T) {
 	if !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "set `root:` to a shorter directory") {
 		t.Errorf("create: %v", err)
 	}
+	if _, err := os.Stat(p.root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the refused create made %s (%v)", p.root, err)
+	}
 }
 
 func TestValidate(t *testing.T) {
