@@ -33,7 +33,9 @@ const maxWaiting = 16
 //
 // A refusal for good (ErrToken*, ErrBadRequest) ends it; peers that are away, foreign, silent or talk nonsense do not. A
 // process that joins again after a crash passes the same key.
-func Run(ctx context.Context, cfg Config, key *ecdsa.PrivateKey, facts roster.Facts, listener net.Listener, log *slog.Logger) (Reply, error) {
+func Run(
+	ctx context.Context, cfg Config, key *ecdsa.PrivateKey, facts roster.Facts, listener net.Listener, log *slog.Logger,
+) (Reply, error) {
 	c, err := newClient(cfg, key, facts)
 	if err != nil {
 		return Reply{}, fmt.Errorf("cannot join: %w", err)

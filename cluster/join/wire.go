@@ -41,16 +41,25 @@ type refusal struct {
 }
 
 var refusals = []refusal{
-	{ErrTokenUnknown, "token_unknown", http.StatusForbidden, "the host needs the user-data of its own creation; create it again with `muster up`"},
+	{
+		ErrTokenUnknown, "token_unknown", http.StatusForbidden,
+		"the host needs the user-data of its own creation; create it again with `muster up`",
+	},
 	{ErrTokenExpired, "token_expired", http.StatusForbidden, "create the host again with `muster up`"},
-	{ErrTokenUsed, "token_used", http.StatusForbidden, "a token admits one host once; if this host lost its disk, create it again with `muster up`"},
+	{
+		ErrTokenUsed, "token_used", http.StatusForbidden,
+		"a token admits one host once; if this host lost its disk, create it again with `muster up`",
+	},
 	{ErrTokenHost, "token_host", http.StatusForbidden, "user-data cannot be moved from one host to another"},
 	{ErrBadRequest, "bad_request", http.StatusBadRequest, "musterd here and there may be of different versions"},
 	{ErrNotForming, "not_forming", http.StatusServiceUnavailable, "the host asks again by itself"},
 }
 
 // errInternal is what a host learns of failures that are not its business.
-var errInternal = refusal{errors.New("cannot admit the host"), "internal", http.StatusInternalServerError, "see the log of the voter that answered"}
+var errInternal = refusal{
+	errors.New("cannot admit the host"), "internal", http.StatusInternalServerError,
+	"see the log of the voter that answered",
+}
 
 func refusalOf(err error) refusal {
 	for _, r := range refusals {

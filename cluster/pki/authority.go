@@ -93,7 +93,9 @@ func (a *Authority) bound(t *x509.Certificate, now time.Time, lifetime time.Dura
 	return nil
 }
 
-func sign(t *x509.Certificate, key *ecdsa.PrivateKey, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*Authority, error) {
+func sign(
+	t *x509.Certificate, key *ecdsa.PrivateKey, parent *x509.Certificate, parentKey *ecdsa.PrivateKey,
+) (*Authority, error) {
 	cert, err := create(t, parent, &key.PublicKey, parentKey)
 	if err != nil {
 		return nil, err

@@ -136,7 +136,9 @@ func (c *Control) promote(ctx context.Context, id uint64, v membership.View, mem
 }
 
 // atMember calls one member and no other.
-func (c *Control) atMember(ctx context.Context, id uint64, members []*pb.Member, call func(context.Context, *grpc.ClientConn) error) error {
+func (c *Control) atMember(
+	ctx context.Context, id uint64, members []*pb.Member, call func(context.Context, *grpc.ClientConn) error,
+) error {
 	at := slices.IndexFunc(members, func(m *pb.Member) bool { return m.ID == id })
 	if at < 0 {
 		return rpctypes.ErrMemberNotFound
