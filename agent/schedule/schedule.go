@@ -1,5 +1,12 @@
 // Package schedule decides which host runs which unit. It is pure: a decision follows from a snapshot alone, the same
 // snapshot in any order gives the same decisions, and each carries its reason. It knows no store, clock or network.
+//
+// A unit that is where it may be stays there: hosts that come, or that are less loaded, move nothing. Units whose host
+// is lost or whose rules no longer hold there move; units that fit nowhere wait, and say why. Rules are fleet's
+// ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Global.
+//
+// The leader's loop is: Decide, write the schedules of After(snapshot, decisions) with the hosts of GlobalHosts, and
+// again when something changed. Explain answers for one unit what Decide has no room to say of each host.
 package schedule
 
 import "github.com/musterhq/muster/agent/unitfile"
@@ -45,7 +52,7 @@ const (
 	Place  Kind = iota // onto To; it was nowhere
 	Move               // from From to To
 	Remove             // from From: no longer wanted, or it must leave and no host fits
-	Wait               // no host fits; it stays without one
+	Wait               // no host fits; it stays without one, or in the schedule of the lost host that From then names
 )
 
 // Decision is one change, or the reason why there can be none.

@@ -1,0 +1,81 @@
+package schedule
+
+import "slices"
+
+// GlobalHosts returns where global units shall run: for each, the IDs of its hosts, sorted. Call it with the snapshot
+// that After returns.
+//
+// A global unit runs on every host that has its metadata, unless a unit placed there conflicts with it, or a global unit
+// before it by name. Lost hosts are included: what a lost host runs, if it runs at all, is not known here, and taking
+// its global units off its schedule would only stop and start them when it comes back.
+func GlobalHosts(s Snapshot) map[string][]string {
+	w := newWorld(s)
+	for i := range w.units {
+		if u := &w.units[i]; u.home != none {
+			w.settle(u, u.home)
+		}
+	}
+	result := make(map[string][]string)
+	for i := range w.units {
+		u := &w.units[i]
+		if !u.Requirements.Global {
+			continue
+		}
+		ids := []string{}
+		for n := range w.hosts {
+			if w.admitGlobal(u, int32(n)) {
+				ids = append(ids, w.hosts[n].ID)
+			}
+		}
+		slices.Sort(ids)
+		result[u.Name] = ids
+	}
+	return result
+}
+
+// admitGlobal counts a global unit on a host if it may run there.
+func (w *world) admitGlobal(u *unit, at int32) bool {
+	if u.refused != "" || !metadataFits(u.Requirements.Metadata, w.hosts[at].Host) || w.conflicts.on(at, u) {
+		return false
+	}
+	w.conflicts.count(at, u, 1)
+	return true
+}
+
+// assumeGlobals takes it for granted that each global unit that others follow runs wherever its metadata is, until
+// settleGlobals knows better.
+func (w *world) assumeGlobals() {
+	for g := range w.followers {
+		if !g.Requirements.Global || g.refused != "" {
+			continue
+		}
+		for n := range w.hosts {
+			if metadataFits(g.Requirements.Metadata, w.hosts[n].Host) {
+				w.globalOn[globalHost{g, int32(n)}] = true
+			}
+		}
+	}
+}
+
+// settleGlobals finds the hosts of those global units that matter to others, as GlobalHosts will: the ones with
+// conflicts and the ones that are followed. It may be called again when units have left.
+func (w *world) settleGlobals() {
+	for _, on := range w.admitted {
+		w.conflicts.count(on.host, on.unit, -1)
+	}
+	w.admitted = w.admitted[:0]
+	clear(w.globalOn)
+	for i := range w.units {
+		g := &w.units[i]
+		if !g.Requirements.Global || len(g.patterns)+len(g.matched) == 0 && len(w.followers[g]) == 0 {
+			continue
+		}
+		for n := range w.hosts {
+			if w.admitGlobal(g, int32(n)) {
+				on := globalHost{g, int32(n)}
+				w.admitted = append(w.admitted, on)
+				w.globalOn[on] = true
+			}
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package schedule
+
+import (
+	"path"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// oracle decides as Decide does, with no index at all: it looks at every host and every unit each time. It returns for
+// each unit that is not global the ID of its host after the decision, "" for none; a unit that waits in a lost host's
+// schedule is there.
+//
+// The rule named drop is left out, which makes a mutant: a test makes sure that each would be noticed.
+type oracle struct {
+	drop  string
+	hosts []Host // by name
+	units []Unit // by name
+	placed
+}
+
+// placed is where units are while the oracle works.
+type placed map[string]string
+
+func decideByOracle(s Snapshot, drop string) map[string]string {
+	o := &oracle{drop: drop, hosts: slices.Clone(s.Hosts), units: slices.Clone(s.Units), placed: placed{}}
+	sort.Slice(o.hosts, func(i, j int) bool { return o.hosts[i].Name < o.hosts[j].Name })
+	sort.Slice(o.units, func(i, j int) bool { return o.units[i].Name < o.units[j].Name })
+	for _, u := range o.units {
+		if h := o.host(s.Placed[u.Name]); h != nil && !u.Requirements.Global && o.suits(u, *h) {
+			o.placed[u.Name] = h.ID
+		}
+	}
+	o.keep()
+	for turn := o.turn(s, nil); len(turn) > 0; {
+		done := []string{}
+		for _, u := range turn {
+			if id := o.choose(s, u); id != "" {
+				o.placed[u.Name] = id
+				done = append(done, u.Name)
+			}
+		}
+		turn = o.turn(s, done)
+	}
+	for _, u := range o.units { // wait in place
+		h := o.host(s.Placed[u.Name])
+		if o.placed[u.Name] == "" && h != nil && h.State == Lost && !u.Requirements.Global && o.drop != "keep in lost" {
+			healthy := *h
+			if healthy.State = Ready; o.suits(u, healthy) {
+				o.placed[u.Name] = h.ID
+			}
+		}
+	}
+	return o.placed
+}
+
+func (o *oracle) is(rule string) bool { return o.drop != rule }
+
+func (o *oracle) host(id string) *Host {
+	for i := range o.hosts {
+		if o.hosts[i].ID == id {
+			return &o.hosts[i]
+		}
+	}
+	return nil
+}
+
+func (o *oracle) unit(name string) *Unit {
+	for i := range o.units {
+		if o.units[i].Name == name {
+			return &o.units[i]
+		}
+	}
+	return nil
+}
+
+// suits holds the rules that concern one unit and one host.
+func (o *oracle) suits(u Unit, h Host) bool {
+	r := u.Requirements
+	if o.is("ready") && h.State != Ready {
+		return false
+	}
+	if o.is("refused") && (r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global) ||
+		len(r.MachineOf) > 0 && r.Global || slices.Contains(r.MachineOf, u.Name)) {
+		return false
+	}
+	if o.is("MachineID") && r.MachineID != "" && r.MachineID != h.ID &&
+		(len(r.MachineID) != 8 || r.MachineID != h.ID[:8]) {
+		return false
+	}
+	return !o.is("MachineMetadata") || o.labelled(u, h)
+}
+
+func (o *oracle) labelled(u Unit, h Host) bool {
+	for key, values := range u.Requirements.Metadata {
+		have, ok := h.Labels[key]
+		switch key {
+		case "provider":
+			have, ok = h.Provider, true
+		case "host":
+			have, ok = h.Name, true
+		}
+		if !ok || !slices.Contains(values, have) {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *oracle) rivals(a, b Unit) bool {
+	if !o.is("Conflicts") || a.Name == b.Name {
+		return false
+	}
+	for _, p := range a.Requirements.Conflicts {
+		if ok, _ := path.Match(p, b.Name); ok {
+			return true
+		}
+	}
+	for _, p := range b.Requirements.Conflicts {
+		if ok, _ := path.Match(p, a.Name); ok && o.is("symmetry") {
+			return true
+		}
+	}
+	return false
+}
+
+// globals returns the global units on a host.
+func (o *oracle) globals(h Host) []Unit {
+	var on []Unit
+	for _, g := range o.units {
+		if !g.Requirements.Global || !o.is("Global") {
+			continue
+		}
+		h.State = Ready
+		blocked := !o.suits(g, h)
+		for _, u := range o.units {
+			blocked = blocked || o.placed[u.Name] == h.ID && o.rivals(g, u)
+		}
+		for _, other := range on {
+			blocked = blocked || o.rivals(g, other)
+		}
+		if !blocked {
+			on = append(on, g)
+		}
+	}
+	return on
+}
+
+// together says whether a unit's peers are on a host.
+func (o *oracle) together(u Unit, h Host, assumeGlobals bool) bool {
+	for _, name := range u.Requirements.MachineOf {
+		peer := o.unit(name)
+		switch {
+		case !o.is("MachineOf"):
+		case peer == nil:
+			return false
+		case peer.Requirements.Global && assumeGlobals:
+			if hh := h; !o.suits(*peer, hh) {
+				return false
+			}
+		case peer.Requirements.Global:
+			if !slices.ContainsFunc(o.globals(h), func(g Unit) bool { return g.Name == name }) {
+				return false
+			}
+		case o.placed[name] != h.ID:
+			return false
+		}
+	}
+	return true
+}
+
+func (o *oracle) keep() {
+	o.leave(true)
+	var kept []Unit
+	for _, u := range o.units {
+		id := o.placed[u.Name]
+		if id == "" {
+			continue
+		}
+		if slices.ContainsFunc(kept, func(k Unit) bool { return o.placed[k.Name] == id && o.rivals(u, k) }) {
+			delete(o.placed, u.Name)
+			continue
+		}
+		kept = append(kept, u)
+	}
+	o.leave(false)
+}
+
+// leave takes away units without their peers until all that are left have theirs.
+func (o *oracle) leave(assumeGlobals bool) {
+	for again := true; again; {
+		again = false
+		var leaving []string
+		for _, u := range o.units {
+			if id := o.placed[u.Name]; id != "" && !o.together(u, *o.host(id), assumeGlobals) {
+				leaving = append(leaving, u.Name)
+			}
+		}
+		for _, name := range leaving {
+			delete(o.placed, name)
+			again = true
+		}
+	}
+}
+
+// turn returns the units whose turn it is after the named ones got their hosts (nil: at the beginning).
+func (o *oracle) turn(s Snapshot, done []string) []Unit {
+	var turn []Unit
+	for _, u := range o.units {
+		if o.placed[u.Name] != "" || u.Requirements.Global {
+			continue
+		}
+		ready, new := true, done == nil
+		for _, name := range u.Requirements.MachineOf {
+			peer := o.unit(name)
+			ready = ready && (peer != nil && (peer.Requirements.Global || o.placed[name] != "") || !o.is("MachineOf"))
+			new = new || slices.Contains(done, name)
+		}
+		if ready && new {
+			turn = append(turn, u)
+		}
+	}
+	sort.SliceStable(turn, func(i, j int) bool { return o.first(s, turn[i], turn[j]) })
+	return turn
+}
+
+func (o *oracle) first(s Snapshot, a, b Unit) bool {
+	if x, y := s.Placed[a.Name] != "", s.Placed[b.Name] != ""; x != y && o.is("old first") {
+		return x
+	}
+	if x, y := a.Requirements.MachineID != "", b.Requirements.MachineID != ""; x != y {
+		return x
+	}
+	if x, y := o.suiting(a), o.suiting(b); x != y && o.is("picky first") {
+		return x < y
+	}
+	if x, y := o.quarrelsome(a), o.quarrelsome(b); x != y && o.is("rivals first") {
+		return x
+	}
+	return a.Name < b.Name
+}
+
+// suiting counts the hosts with the unit's labels and the global units it follows, as they were before this pass placed
+// anything: what it places does not move them.
+func (o *oracle) suiting(u Unit) int {
+	n := 0
+	for _, h := range o.hosts {
+		fits := h.State == Ready && o.labelled(u, h)
+		for _, name := range u.Requirements.MachineOf {
+			if peer := o.unit(name); peer != nil && peer.Requirements.Global {
+				fits = fits && slices.ContainsFunc(o.globals(h), func(g Unit) bool { return g.Name == name })
+			}
+		}
+		if fits {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *oracle) quarrelsome(u Unit) bool {
+	for _, other := range o.units {
+		for _, p := range other.Requirements.Conflicts {
+			if ok, _ := path.Match(p, u.Name); ok {
+				return true
+			}
+		}
+	}
+	return len(u.Requirements.Conflicts) > 0
+}
+
+func (o *oracle) fits(u Unit, h Host) bool {
+	if !o.suits(u, h) || !o.together(u, h, false) {
+		return false
+	}
+	for _, other := range o.units {
+		if o.placed[other.Name] == h.ID && o.rivals(u, other) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(o.globals(h), func(g Unit) bool { return o.rivals(u, g) })
+}
+
+func (o *oracle) choose(s Snapshot, u Unit) string {
+	if h := o.host(s.Placed[u.Name]); h != nil && o.is("home") && o.fits(u, *h) {
+		return h.ID
+	}
+	var best *Host
+	for i := range o.hosts {
+		h := &o.hosts[i]
+		if !o.fits(u, *h) {
+			continue
+		}
+		if best == nil || o.less(o.load(h), o.load(best)) {
+			best = h
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return best.ID
+}
+
+// load is the units on a host, then those on its provider.
+func (o *oracle) load(h *Host) [2]int {
+	var load [2]int
+	for _, id := range o.placed {
+		on := o.host(id)
+		if on.ID == h.ID && o.is("least loaded") {
+			load[0]++
+		}
+		if on.Provider == h.Provider && o.is("provider") {
+			load[1]++
+		}
+	}
+	return load
+}
+
+func (o *oracle) less(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
+
+// shortNames makes failures readable.
+func shortNames(hosts []Host) map[string]string {
+	names := make(map[string]string)
+	for _, h := range hosts {
+		names[h.ID] = strings.TrimPrefix(h.Name, "host-")
+	}
+	return names
+}

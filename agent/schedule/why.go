@@ -1,0 +1,132 @@
+package schedule
+
+import (
+	"fmt"
+	"strings"
+)
+
+// whyPlaced says why a unit goes where it goes, before it is settled.
+func (w *world) whyPlaced(u *unit) string {
+	if u.Requirements.MachineID != "" {
+		return "MachineID names the host"
+	}
+	if peer := w.leadingPeer(u); peer != nil {
+		return "follows " + peer.Name
+	}
+	if u.class.placed == "" {
+		u.class.placed = placedReason(u.class)
+	}
+	return u.class.placed
+}
+
+// placedReason is the same for a whole class: counting for each unit the hosts that do not conflict would cost more than
+// placing it.
+func placedReason(c *class) string {
+	switch {
+	case len(c.hosts) == 1:
+		return "the only host that fits"
+	case c.alone:
+		return fmt.Sprintf("least loaded of %d hosts that fit", len(c.hosts))
+	}
+	return fmt.Sprintf("least loaded of %d hosts that match, but for those it conflicts with", len(c.hosts))
+}
+
+// whyWaits says why no host fits.
+func (w *world) whyWaits(u *unit) string {
+	r := u.Requirements
+	switch {
+	case u.refused != "":
+		return u.refused
+	case len(w.hosts) == 0:
+		return "there are no hosts"
+	case r.MachineID != "":
+		return w.whyNotNamed(u)
+	case len(r.MachineOf) > 0:
+		return w.whyNotWithPeers(u)
+	}
+	if u.class.waits == "" {
+		u.class.waits = w.whyNoneFits(u)
+	}
+	return u.class.waits
+}
+
+func (w *world) whyNotNamed(u *unit) string {
+	hosts := w.named(u.Requirements.MachineID)
+	if len(hosts) == 0 {
+		return "no host has the ID " + u.Requirements.MachineID
+	}
+	h := w.hosts[hosts[0]].Host
+	switch {
+	case h.State == Lost:
+		return "host " + nameOf(h) + ", which MachineID names, is lost"
+	case !metadataFits(u.Requirements.Metadata, h):
+		return "host " + nameOf(h) + ", which MachineID names, " + missingLabel(u.Requirements.Metadata, h)
+	}
+	return "host " + nameOf(h) + ", which MachineID names, has " + w.rival(u, hosts[0]) + ", which conflicts with it"
+}
+
+func (w *world) whyNotWithPeers(u *unit) string {
+	leader := w.leadingPeer(u)
+	for _, name := range u.Requirements.MachineOf {
+		peer := w.byName[name]
+		switch {
+		case peer == nil:
+			return "its peer " + name + " is not started"
+		case peer.Requirements.Global:
+		case peer.at == none:
+			return "its peer " + name + " has no host"
+		case peer.at != leader.at:
+			return fmt.Sprintf("its peers are apart: %s is on host %s, %s on host %s",
+				leader.Name, nameOf(w.hosts[leader.at].Host), name, nameOf(w.hosts[peer.at].Host))
+		}
+	}
+	if leader == nil {
+		return w.whyNoneFits(u)
+	}
+	h := w.hosts[leader.at].Host
+	where := "host " + nameOf(h) + ", where its peer " + leader.Name + " is, "
+	switch missing := w.missingPeer(u, leader.at); {
+	case missing != "":
+		return where + "does not run its peer " + missing
+	case !metadataFits(u.Requirements.Metadata, h):
+		return where + missingLabel(u.Requirements.Metadata, h)
+	}
+	return where + "has " + w.rival(u, leader.at) + ", which conflicts with it"
+}
+
+// whyNoneFits counts the hosts by the first rule that closes each.
+func (w *world) whyNoneFits(u *unit) string {
+	var lost, unlabelled, apart, rivals int
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		switch {
+		case h.State != Ready:
+			lost++
+		case !metadataFits(u.Requirements.Metadata, h.Host):
+			unlabelled++
+		case !w.peersOn(u, int32(i)):
+			apart++
+		case w.conflicts.on(int32(i), u):
+			rivals++
+		}
+	}
+	wanted := describeMetadata(u.Requirements.Metadata)
+	if unlabelled == len(w.hosts) {
+		return "no host has " + wanted
+	}
+	var parts []string
+	for _, p := range []struct {
+		count int
+		what  string
+	}{
+		{lost, "lost"},
+		{unlabelled, "without " + wanted},
+		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
+		{rivals, "with units that conflict with it"},
+	} {
+		if p.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.count, p.what))
+		}
+	}
+	return fmt.Sprintf("none of %d hosts fits: %s", len(w.hosts), strings.Join(parts, ", "))
+}
