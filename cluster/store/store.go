@@ -24,10 +24,10 @@ var (
 // Item is one key and its value.
 type Item struct {
 	Key            string
-	Value          []byte
-	CreateRevision int64 // revision of the commit that made the key
-	ModRevision    int64 // revision of the last commit that changed it
-	Session        int64 // ID of the session it is bound to, 0 for none
+	Value          []byte // readers must not change it
+	CreateRevision int64  // revision of the commit that made the key
+	ModRevision    int64  // revision of the last commit that changed it
+	Session        int64  // ID of the session it is bound to, 0 for none
 }
 
 // View is the result of one read: items sorted by key, as of Revision.

@@ -1,0 +1,170 @@
+// Package reconcile computes what an agent has to do so that its host has what its schedule says: the difference between
+// the units that are wanted and those that the runtime has, as tasks in the order in which they are safe. It is pure. It
+// guarantees that a host that is already right gets no task, and that carrying out the tasks makes it right.
+//
+// It does not keep units running: that is the runtime's (Restart=). A unit that was started and has failed or exited
+// since is left alone until it is wanted anew, with other content or after it was not to run. So a plan needs to know
+// what was started (Started). It does not know files, the store, or whether a schedule may be believed: whoever has no
+// schedule must not plan with an empty one, for that stops everything.
+package reconcile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// Kind is what a task asks of the runtime.
+type Kind int
+
+// The kinds of tasks, in the order in which a plan has them: room is made before it is taken.
+const (
+	Stop Kind = iota
+	Unload
+	Load
+	Start
+)
+
+// String is the kind as a word.
+func (k Kind) String() string {
+	return [...]string{"stop", "unload", "load", "start"}[k]
+}
+
+// Task is one call of the runtime.
+type Task struct {
+	Kind   Kind
+	Unit   string
+	File   string // SHA-256 of the contents to load or start, "" for Stop and Unload
+	Reason string
+}
+
+// Started remembers which contents (SHA-256) of each unit were started and not stopped since. It may be kept over a
+// restart of the agent, but not over one of the host; without it a unit that has exited is started once more.
+type Started map[string]string
+
+// Done notes a task that the runtime has carried out.
+func (s Started) Done(t Task) {
+	if t.Kind == Start {
+		s[t.Unit] = t.File
+	} else {
+		delete(s, t.Unit)
+	}
+}
+
+// Plan returns the tasks that make actual into desired, sorted by kind and then by unit, and what is still to be
+// remembered as started while they are carried out: pass each to its Done. A plan is of use once; after a failed task
+// list the runtime's units again and make another.
+func Plan(desired []store.ScheduledUnit, actual []runtime.Status, started Started) ([]Task, Started) {
+	p := plan{started: started, still: Started{}}
+	have := make(map[string]runtime.Status, len(actual))
+	for _, status := range actual {
+		have[status.Name] = status
+	}
+	for _, want := range desired {
+		status, ok := have[want.Name]
+		delete(have, want.Name)
+		switch want.Desired {
+		case store.DesiredLaunched:
+			p.launch(want, status, ok)
+		case store.DesiredLoaded:
+			p.load(want, status, ok)
+		case store.DesiredInactive:
+			p.drop(status, ok)
+		default:
+			// A word of a later muster: whatever it means, this one must not stop the unit for it.
+			if file, ok := started[want.Name]; ok {
+				p.still[want.Name] = file
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		p.drop(have[name], true)
+	}
+	slices.SortStableFunc(p.tasks, func(a, b Task) int {
+		if a.Kind != b.Kind {
+			return int(a.Kind - b.Kind)
+		}
+		return strings.Compare(a.Unit, b.Unit)
+	})
+	return p.tasks, p.still
+}
+
+type plan struct {
+	tasks   []Task
+	started Started
+	still   Started
+}
+
+func (p *plan) add(kind Kind, unit, file, reason string) {
+	p.tasks = append(p.tasks, Task{Kind: kind, Unit: unit, File: file, Reason: reason})
+}
+
+// launch plans for a unit that shall run.
+func (p *plan) launch(want store.ScheduledUnit, status runtime.Status, known bool) {
+	reason := p.replace(want, status, known)
+	switch {
+	case reason != "":
+		p.add(Start, want.Name, want.File, reason)
+	case status.Load == loadError:
+		// Nothing but other content helps.
+	case isUp(status) || p.started[want.Name] == want.File:
+		p.still[want.Name] = want.File
+	default:
+		p.add(Start, want.Name, want.File, "it is to run")
+	}
+}
+
+// load plans for a unit that shall be there, stopped.
+func (p *plan) load(want store.ScheduledUnit, status runtime.Status, known bool) {
+	if p.replace(want, status, known) == "" && !isDown(status) {
+		p.add(Stop, want.Name, "", "it is to be loaded only")
+	}
+}
+
+// replace plans so that the runtime has the wanted content, and says why it had not.
+func (p *plan) replace(want store.ScheduledUnit, status runtime.Status, known bool) (reason string) {
+	switch {
+	case !known || status.Load == loadNotFound:
+		reason = "it is new here"
+	case status.Hash != want.File:
+		reason = "its content has changed"
+	default:
+		return ""
+	}
+	if known && !isDown(status) {
+		p.add(Stop, want.Name, "", reason)
+	}
+	p.add(Load, want.Name, want.File, reason)
+	return reason
+}
+
+// drop plans for a unit that shall not be there.
+func (p *plan) drop(status runtime.Status, known bool) {
+	if !known {
+		return
+	}
+	const reason = "it is no longer scheduled here"
+	if !isDown(status) {
+		p.add(Stop, status.Name, "", reason)
+	}
+	p.add(Unload, status.Name, "", reason)
+}
+
+// systemd's words that matter here (org.freedesktop.systemd1: LoadState, ActiveState).
+const (
+	loadNotFound = "not-found"
+	loadError    = "error"
+)
+
+// isUp says whether a unit runs or is about to.
+func isUp(status runtime.Status) bool {
+	return slices.Contains([]string{"active", "activating", "reloading", "refreshing"}, status.Active)
+}
+
+// isDown says whether no process of the unit is left. A unit on its way down is neither up nor down.
+func isDown(status runtime.Status) bool {
+	return status.Active == "inactive" || status.Active == "failed"
+}
