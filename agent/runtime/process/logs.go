@@ -1,0 +1,224 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/unitfile"
+)
+
+// Logs implements runtime.Runtime. Lines are as the unit wrote them. Units that were unloaded not long ago still have
+// theirs.
+func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error {
+	if err := unitfile.CheckName(name); err != nil {
+		return fmt.Errorf("cannot read logs: %w", err)
+	}
+	dir := filepath.Join(rt.config.Dir, dirName(name))
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("cannot read the log of %s: %w", name, runtime.ErrNotLoaded)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(rt.ctx, func() { cancel(errClosed) })
+	defer stop()
+	t := tail{dir: dir, w: w}
+	err := t.last(lines)
+	if err == nil && follow {
+		err = t.follow(ctx, rt.grown)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the log of %s: %w", name, err)
+	}
+	return nil
+}
+
+// tail copies from the log of a unit.
+type tail struct {
+	dir    string
+	w      io.Writer
+	offset int64 // of what comes next in the log
+}
+
+// last copies the last lines of both logs, all of them when lines is negative.
+func (t *tail) last(lines int) error {
+	older, newer := filepath.Join(t.dir, oldLogFile), filepath.Join(t.dir, logFile)
+	from, found, err := tailOffset(newer, lines)
+	if err != nil {
+		return err
+	}
+	if lines < 0 || found < lines {
+		rest := lines
+		if lines >= 0 {
+			rest = lines - found
+		}
+		begin, _, err := tailOffset(older, rest)
+		if err == nil {
+			_, err = copyFrom(t.w, older, begin)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t.offset, err = copyFrom(t.w, newer, from)
+	return err
+}
+
+// follow copies what is written, until ctx ends.
+func (t *tail) follow(ctx context.Context, grown *notifier) error {
+	path := filepath.Join(t.dir, logFile)
+	for {
+		news, forget, err := grown.next(path)
+		if err != nil {
+			return err
+		}
+		if err := t.catchUp(path); err != nil {
+			forget()
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			forget()
+			if errors.Is(context.Cause(ctx), errClosed) {
+				return errClosed
+			}
+			return nil
+		case <-news:
+		}
+	}
+}
+
+func (t *tail) catchUp(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() < t.offset { // moved to log.1
+		if _, err := copyFrom(t.w, filepath.Join(t.dir, oldLogFile), t.offset); err != nil {
+			return err
+		}
+		t.offset = 0
+	}
+	t.offset, err = copyFrom(t.w, path, t.offset)
+	return err
+}
+
+// copyFrom copies a file from an offset on and returns where it ended. A missing file is empty.
+func copyFrom(w io.Writer, path string, offset int64) (int64, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(w, f)
+	return offset + n, err
+}
+
+// tailOffset returns where the last lines of a file begin, and how many there are.
+func tailOffset(path string, lines int) (offset int64, found int, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || lines < 0 {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	size := info.Size()
+	if lines == 0 {
+		return size, 0, nil
+	}
+	block := make([]byte, 32<<10)
+	for end := size; end > 0; {
+		begin := max(0, end-int64(len(block)))
+		part := block[:end-begin]
+		if _, err := f.ReadAt(part, begin); err != nil && !errors.Is(err, io.EOF) {
+			return 0, 0, err
+		}
+		for i := len(part); ; {
+			i = bytes.LastIndexByte(part[:i], '\n')
+			if i < 0 {
+				break
+			}
+			if begin+int64(i) == size-1 {
+				continue // the end of the last line
+			}
+			if found++; found == lines {
+				return begin + int64(i) + 1, found, nil
+			}
+		}
+		end = begin
+	}
+	if size > 0 {
+		found++
+	}
+	return 0, found, nil
+}
+
+// logPause is how long a log that grows is left alone between two looks at its size.
+const logPause = time.Second
+
+// boundLog moves the log out of the way whenever it has become too large. It copies and truncates, because the unit
+// has the file open; what is written in between is lost.
+func (u *unit) boundLog(ctx context.Context) {
+	for ctx.Err() == nil {
+		news, forget, err := u.rt.grown.next(u.path(logFile))
+		if err != nil {
+			u.log.Warn("cannot watch the size of a log", "error", err)
+			return
+		}
+		if info, err := os.Stat(u.path(logFile)); err == nil && info.Size() > u.rt.config.LogLimit {
+			if err := u.moveLog(); err != nil {
+				u.log.Warn("cannot move a log", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			forget()
+			return
+		case <-news:
+		}
+		pause := time.NewTimer(logPause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+// moveLog makes log.1 of the log.
+func (u *unit) moveLog() error {
+	f, err := os.OpenFile(u.path(oldLogFile)+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = copyFrom(f, u.path(logFile), 0)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(u.path(oldLogFile)+".new", u.path(oldLogFile)); err != nil {
+		return err
+	}
+	return os.Truncate(u.path(logFile), 0)
+}

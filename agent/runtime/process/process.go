@@ -1,0 +1,416 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/unitfile"
+)
+
+// Config is what a Runtime needs to know.
+type Config struct {
+	Dir      string                  // holds the units' directories
+	Instance string                  // ID of the host's instance, marks its processes; required
+	Host     unitfile.HostSpecifiers // for %H, %m, %b
+	Env      []string                // NAME=VALUE for every unit, which may set its own over them
+	Path     string                  // where programs without a slash are searched, and PATH of the units
+	LogLimit int64                   // bytes after which a log is moved to log.1, 0 for DefaultLogLimit
+	Log      *slog.Logger
+}
+
+// DefaultLogLimit is the size of a log, in bytes, and that of its predecessor.
+const DefaultLogLimit = 8 << 20
+
+// history is how many units keep their logs and starts after they were unloaded.
+const history = 100
+
+// Runtime supervises units as processes. It implements runtime.Runtime and runtime.Reloader.
+type Runtime struct {
+	config  Config
+	boot    string
+	lock    *os.File
+	changed chan struct{}
+	grown   *notifier
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	loops   sync.WaitGroup
+
+	mu    sync.Mutex
+	units map[string]*unit
+}
+
+var (
+	_ runtime.Runtime  = (*Runtime)(nil)
+	_ runtime.Reloader = (*Runtime)(nil)
+)
+
+// New takes charge of the units in a directory and adopts those that run. One Runtime at a time has a directory; a
+// second one is refused. Supervision ends with Close, or when ctx does; the units go on.
+func New(ctx context.Context, config Config) (_ *Runtime, err error) {
+	if config.Instance == "" {
+		return nil, errors.New("cannot supervise units: the instance has no ID to mark processes with")
+	}
+	if config.LogLimit == 0 {
+		config.LogLimit = DefaultLogLimit
+	}
+	rt := &Runtime{config: config, changed: make(chan struct{}, 1), units: map[string]*unit{}}
+	if rt.boot, err = bootID(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of units: %w", err)
+	}
+	if err := rt.acquire(ctx); err != nil {
+		return nil, err
+	}
+	if rt.grown, err = newNotifier(); err != nil {
+		_ = rt.lock.Close()
+		return nil, err
+	}
+	rt.ctx, rt.cancel = context.WithCancel(ctx)
+	if err := rt.adopt(); err != nil {
+		_ = rt.Close()
+		return nil, err
+	}
+	return rt, nil
+}
+
+// lockTimeout is how long New waits for another agent to go. One that was killed may leave a child between fork and
+// exec that holds the lock a moment longer.
+const lockTimeout = 2 * time.Second
+
+// acquire makes sure that no other agent supervises the same units. The lock ends with the process.
+func (rt *Runtime) acquire(ctx context.Context) error {
+	f, err := os.OpenFile(filepath.Join(rt.config.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot lock the directory of units: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			rt.lock = f
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			_ = f.Close()
+			return fmt.Errorf("cannot supervise the units in %s: another agent does: %w", rt.config.Dir, err)
+		}
+	}
+}
+
+// adopt starts the supervision of every unit on disk and returns when what it found has been taken into account.
+func (rt *Runtime) adopt() error {
+	dirs, err := os.ReadDir(rt.config.Dir)
+	if err != nil {
+		return fmt.Errorf("cannot list units: %w", err)
+	}
+	var units []*unit
+	recorded := map[string]bool{}
+	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
+		u, err := rt.restore(filepath.Join(rt.config.Dir, d.Name()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // history
+		case errors.Is(err, errVersion):
+			return err
+		case err != nil:
+			rt.config.Log.Error("cannot restore a unit; it is not loaded any more", "dir", d.Name(), "error", err)
+			dir := filepath.Join(rt.config.Dir, d.Name())
+			if err := errors.Join(putAside(dir, stateFile), putAside(dir, unitFile)); err != nil {
+				return fmt.Errorf("cannot put files aside: %w", err)
+			}
+		default:
+			units = append(units, u)
+			recorded[u.name] = u.record.Boot == rt.boot
+		}
+	}
+	if err := rt.clear(recorded); err != nil {
+		return err
+	}
+	var adopted sync.WaitGroup
+	rt.mu.Lock()
+	for _, u := range units {
+		adopted.Add(1)
+		rt.launch(u, adopted.Done)
+	}
+	rt.mu.Unlock()
+	adopted.Wait()
+	return nil
+}
+
+// restore reads a unit's directory.
+func (rt *Runtime) restore(dir string) (*unit, error) {
+	var l loaded
+	if err := readJSON(filepath.Join(dir, unitFile), &l); err != nil {
+		return nil, err
+	}
+	if l.Version != version {
+		return nil, fmt.Errorf("cannot restore %s: %w %d", dir, errVersion, l.Version)
+	}
+	u, err := rt.newUnit(l.Name)
+	if err != nil {
+		return nil, err
+	}
+	u.loaded = define(l.Name, l.contents, rt.config.Host)
+	return u, nil
+}
+
+// clear kills what runs under the marks of this instance though no record knows it: nobody could ever stop it, and
+// starting its unit again would make two of it.
+func (rt *Runtime) clear(recorded map[string]bool) error {
+	ctx, cancel := rt.within(clearTimeout)
+	defer cancel()
+	for {
+		strays, err := strangers(rt.config.Instance, func(unit string) bool { return recorded[unit] })
+		if err != nil || len(strays) == 0 {
+			return err
+		}
+		var handles []*handle
+		for _, s := range strays {
+			if h, err := open(s); err == nil {
+				rt.config.Log.Warn("killing a process of a unit that is not known any more", "pid", s.PID)
+				_ = h.signal(unix.SIGKILL)
+				handles = append(handles, h)
+			}
+		}
+		if err := waitAll(ctx, handles); err != nil {
+			return fmt.Errorf("cannot end the processes of units that are not known any more: %w", err)
+		}
+	}
+}
+
+// clearTimeout bounds how long processes may take to follow SIGKILL.
+const clearTimeout = 30 * time.Second
+
+// newUnit makes a unit with the state that its directory has.
+func (rt *Runtime) newUnit(name string) (*unit, error) {
+	u := &unit{
+		rt: rt, name: name, dir: filepath.Join(rt.config.Dir, dirName(name)), log: rt.config.Log.With("unit", name),
+		requests: make(chan request), events: make(chan message), closed: make(chan struct{}), watches: map[bool]watch{},
+	}
+	if err := os.MkdirAll(u.dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(u.path(logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_ = f.Close()
+	u.record, err = readRecord(u.dir)
+	return u, err
+}
+
+// dirName is the unit's name, unless file systems refuse it for its length.
+func dirName(name string) string {
+	if len(name) <= 255 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+// launch begins to supervise a unit. The caller has locked rt.mu.
+func (rt *Runtime) launch(u *unit, adopted func()) {
+	rt.units[u.name] = u
+	ctx, cancel := context.WithCancel(rt.ctx)
+	rt.loops.Go(func() {
+		defer cancel()
+		u.loop(ctx, adopted)
+	})
+	rt.loops.Go(func() { u.boundLog(ctx) })
+}
+
+// Load implements runtime.Runtime.
+func (rt *Runtime) Load(ctx context.Context, un runtime.Unit) error {
+	if err := unitfile.CheckName(un.Name); err != nil {
+		return fmt.Errorf("cannot load a unit: %w", err)
+	}
+	if unitfile.IsTemplate(un.Name) {
+		return fmt.Errorf("cannot load %s: a template needs an instance", un.Name)
+	}
+	u, err := rt.ensure(un.Name)
+	if err != nil {
+		return fmt.Errorf("cannot load %s: %w", un.Name, err)
+	}
+	d := define(un.Name, contents{Hash: un.Hash, Text: string(un.File.Bytes())}, rt.config.Host)
+	return u.do(ctx, request{load: &d})
+}
+
+// ensure returns the unit of a name, a new one if there is none.
+func (rt *Runtime) ensure(name string) (*unit, error) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if u := rt.units[name]; u != nil {
+		return u, nil
+	}
+	if rt.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	u, err := rt.newUnit(name)
+	if err != nil {
+		return nil, err
+	}
+	rt.launch(u, func() {})
+	return u, nil
+}
+
+// unit returns a loaded unit.
+func (rt *Runtime) unit(name string) (*unit, error) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if u := rt.units[name]; u != nil {
+		return u, nil
+	}
+	return nil, fmt.Errorf("%s: %w", name, runtime.ErrNotLoaded)
+}
+
+func (rt *Runtime) ask(ctx context.Context, name string, r request) error {
+	u, err := rt.unit(name)
+	if err != nil {
+		return err
+	}
+	return u.do(ctx, r)
+}
+
+// Start implements runtime.Runtime.
+func (rt *Runtime) Start(ctx context.Context, name string) error {
+	return rt.ask(ctx, name, request{what: asked})
+}
+
+// Stop implements runtime.Runtime. What KillMode= spares may go on.
+func (rt *Runtime) Stop(ctx context.Context, name string) error {
+	return rt.ask(ctx, name, request{what: refused})
+}
+
+// Reload implements runtime.Reloader.
+func (rt *Runtime) Reload(ctx context.Context, name string) error {
+	return rt.ask(ctx, name, request{what: reloaded})
+}
+
+// Unload implements runtime.Runtime.
+func (rt *Runtime) Unload(ctx context.Context, name string) error {
+	err := rt.ask(ctx, name, request{end: true})
+	if errors.Is(err, runtime.ErrNotLoaded) {
+		return nil
+	}
+	return err
+}
+
+// forgetUnit removes a unit at rest. Its log and its starts stay, with those of the last units that went.
+func (rt *Runtime) forgetUnit(u *unit) error {
+	for _, name := range []string{stateFile, unitFile} {
+		if err := os.Remove(u.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot unload %s: %w", u.name, err)
+		}
+	}
+	rt.mu.Lock()
+	delete(rt.units, u.name)
+	rt.mu.Unlock()
+	rt.prune()
+	rt.touch()
+	return nil
+}
+
+// prune removes the oldest directories of units that are not loaded.
+func (rt *Runtime) prune() {
+	entries, err := os.ReadDir(rt.config.Dir)
+	if err != nil {
+		return
+	}
+	type past struct {
+		dir  string
+		when time.Time
+	}
+	var all []past
+	for _, e := range entries {
+		dir := filepath.Join(rt.config.Dir, e.Name())
+		if _, err := os.Stat(filepath.Join(dir, unitFile)); err == nil || !e.IsDir() {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			all = append(all, past{dir, info.ModTime()})
+		}
+	}
+	slices.SortFunc(all, func(a, b past) int { return b.when.Compare(a.when) })
+	for _, p := range all[min(len(all), history):] {
+		if err := os.RemoveAll(p.dir); err != nil {
+			rt.config.Log.Warn("cannot remove an old unit's files", "error", err)
+		}
+	}
+}
+
+// List implements runtime.Runtime.
+func (rt *Runtime) List(context.Context) ([]runtime.Status, error) {
+	if rt.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	rt.mu.Lock()
+	units := make([]*unit, 0, len(rt.units))
+	for _, u := range rt.units {
+		units = append(units, u)
+	}
+	rt.mu.Unlock()
+	var list []runtime.Status
+	for _, u := range units {
+		u.mu.Lock()
+		if u.loaded.known() {
+			list = append(list, u.record.status(u.name, u.loaded))
+		}
+		u.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b runtime.Status) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Changed implements runtime.Runtime.
+func (rt *Runtime) Changed() <-chan struct{} { return rt.changed }
+
+func (rt *Runtime) touch() {
+	select {
+	case rt.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Close implements runtime.Runtime.
+func (rt *Runtime) Close() error {
+	rt.mu.Lock()
+	rt.cancel()
+	rt.mu.Unlock()
+	rt.loops.Wait()
+	err := rt.grown.Close()
+	if e := rt.lock.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("cannot end the supervision of units: %w", err)
+	}
+	return nil
+}
+
+// within is a context for what must not be left half done when the runtime is closed.
+func (rt *Runtime) within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(rt.ctx), d)
+}
