@@ -243,3 +243,52 @@ func TestFollowEndsWithVisit(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestFollowPace: a burst is one visit; a stream without pause is visited all the same.
+func TestFollowPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := store.NewMemory(time.Now)
+		defer m.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		visits := 0
+		done := make(chan error)
+		pace := store.Pace{Settle: time.Second, Bound: 10 * time.Second}
+		go func() {
+			done <- store.Follow(ctx, m, []string{store.PrefixUnits}, pace, func(*store.Tables) error {
+				visits++
+				return nil
+			})
+		}()
+		burst := func(changes int) {
+			for i := range changes {
+				put(t, m, store.UnitKey("a"), string(unit(t, fmt.Sprint(i))))
+				time.Sleep(time.Second / 2) // on the bubble's clock
+			}
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait() // the first visit
+		for _, c := range []struct{ changes, visits int }{{1, 2}, {5, 3}, {30, 5}} {
+			if burst(c.changes); visits != c.visits {
+				t.Errorf("after %d changes %d visits, want %d", c.changes, visits, c.visits)
+			}
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTablesLeader(t *testing.T) {
+	tables := store.NewTables()
+	if got := tables.Leader(); got != "" {
+		t.Errorf("without candidates %q leads", got)
+	}
+	tables.Read(store.View{Items: []store.Item{
+		{Key: store.PrefixLeader + "1", Value: []byte("late"), CreateRevision: 9, ModRevision: 9},
+		{Key: store.PrefixLeader + "2", Value: []byte("early"), CreateRevision: 3, ModRevision: 12},
+	}})
+	if got := tables.Leader(); got != "early" {
+		t.Errorf("%q leads, the oldest key is early's", got)
+	}
+}
