@@ -28,7 +28,7 @@ type look struct {
 	Parent  int
 	Session int // on systems that do not tell, the process group
 	Zombie  bool
-	Stopped bool
+	Kernel  bool            // a thread of the kernel
 	Status  unix.WaitStatus // of a zombie
 }
 

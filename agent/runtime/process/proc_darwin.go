@@ -17,11 +17,8 @@ func bootID() (string, error) {
 	return fmt.Sprintf("%d.%06d", t.Sec, t.Usec), nil
 }
 
-// The states of a process (sys/proc.h).
-const (
-	stopped = 4
-	zombie  = 5
-)
+// zombie is a state of a process (sys/proc.h).
+const zombie = 5
 
 func inspect(pid int) (look, error) {
 	k, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
@@ -41,7 +38,6 @@ func lookAt(k *unix.KinfoProc) look {
 		Parent:  int(k.Eproc.Ppid),
 		Session: int(k.Eproc.Pgid),
 		Zombie:  k.Proc.P_stat == zombie,
-		Stopped: k.Proc.P_stat == stopped,
 	}
 }
 

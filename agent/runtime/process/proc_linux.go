@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,9 +25,14 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
+// kernelThread marks the kernel's own (PF_KTHREAD in include/linux/sched.h).
+const kernelThread = 0x00200000
+
 // inspect reads /proc/PID/stat (proc_pid_stat(5)).
-func inspect(pid int) (look, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+func inspect(pid int) (look, error) { return inspectInto(pid, make([]byte, 0, 512)) }
+
+func inspectInto(pid int, buffer []byte) (look, error) {
+	data, err := slurp(pid, "stat", buffer)
 	if err != nil {
 		return look{}, err
 	}
@@ -37,15 +43,39 @@ func inspect(pid int) (look, error) {
 	}
 	l := look{id: id{PID: pid}}
 	l.Zombie = strings.Contains("ZXx", fields[0])
-	l.Stopped = strings.Contains("Tt", fields[0])
-	l.Parent, _ = strconv.Atoi(fields[1])  // field 4
-	l.Session, _ = strconv.Atoi(fields[3]) // field 6
+	l.Parent, _ = strconv.Atoi(fields[1])            // field 4
+	l.Session, _ = strconv.Atoi(fields[3])           // field 6
+	flags, _ := strconv.ParseUint(fields[6], 10, 32) // field 9
+	l.Kernel = flags&kernelThread != 0
 	if l.Start, err = strconv.ParseUint(fields[19], 10, 64); err != nil {
 		return look{}, fmt.Errorf("cannot read /proc/%d/stat: start time %q", pid, fields[19])
 	}
 	status, _ := strconv.ParseUint(fields[49], 10, 32) // field 52
 	l.Status = unix.WaitStatus(status)
 	return l, nil
+}
+
+// slurp reads a small file of a process into a buffer, which it lets grow. os.ReadFile costs twice as much, for asking
+// whether the file can be polled, and there are many.
+func slurp(pid int, name string, buffer []byte) ([]byte, error) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	for buffer = buffer[:0]; ; {
+		if len(buffer) == cap(buffer) {
+			buffer = slices.Grow(buffer, cap(buffer)+512)
+		}
+		n, err := unix.Read(fd, buffer[len(buffer):cap(buffer)])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return buffer, err
+		}
+		buffer = buffer[:len(buffer)+n]
+	}
 }
 
 // zombieExit returns how a zombie ended. The kernel shows that to who may trace the process, and zero to others.
@@ -81,12 +111,14 @@ func all() ([]look, error) {
 		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
 	var found []look
+	buffer := make([]byte, 0, 512)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		if l, err := inspect(pid); err == nil && !l.Zombie {
+		l, err := inspectInto(pid, buffer)
+		if err == nil && !l.Zombie && !l.Kernel {
 			found = append(found, l)
 		}
 	}
@@ -95,7 +127,7 @@ func all() ([]look, error) {
 
 // environment returns what a process was started with, empty where that may not be read.
 func environment(pid int) [][]byte {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	data, err := slurp(pid, "environ", make([]byte, 0, 4096))
 	if err != nil {
 		return nil
 	}
