@@ -30,6 +30,7 @@ const (
 	unitsPath    = "/var/lib/muster/units"
 	filesPath    = "/var/lib/muster/files"
 	schedulePath = "/var/lib/muster/schedule.json"
+	startedPath  = "/var/lib/muster/started.json"
 	etcdPath     = "/var/lib/muster/etcd"
 )
 
@@ -166,8 +167,9 @@ func (a *agent) manage() {
 	a.reporter = &reporter{store: a.store, id: a.self.ID, log: a.log, changed: newSignal(), again: newSignal()}
 	a.executor = &executor{
 		store: a.store, id: a.self.ID, runtime: a.runtime, log: a.log, changed: a.reporter.changed.raise,
-		files: files{dir: filepath.Join(a.root, filesPath), store: a.store},
-		last:  lastSchedule{path: filepath.Join(a.root, schedulePath)},
+		files:   files{dir: filepath.Join(a.root, filesPath), store: a.store},
+		last:    lastSchedule{path: filepath.Join(a.root, schedulePath)},
+		started: startedUnits{path: filepath.Join(a.root, startedPath), boot: a.facts.BootID},
 	}
 	a.reporter.states = a.executor.states
 	a.presence = &presence{

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/musterhq/muster/agent/pause"
 	"github.com/musterhq/muster/agent/reconcile"
 	"github.com/musterhq/muster/agent/runtime"
-	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -29,11 +27,14 @@ type executor struct {
 	runtime runtime.Runtime
 	files   files
 	last    lastSchedule
+	started startedUnits
 	log     *slog.Logger
 	changed func() // told when a state may have changed
 
 	mu       sync.Mutex
 	desired  *store.ScheduleRecord // nil as long as this host was never told anything; guarded by mu
+	begun    reconcile.Started     // guarded by mu
+	unsaved  bool                  // begun has changed; guarded by mu
 	failures map[string]failure    // by unit; guarded by mu
 }
 
@@ -51,9 +52,6 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// work is how many units are worked on at once.
-const work = 16
-
 // run ends with ctx; units go on.
 func (e *executor) run(ctx context.Context) error {
 	e.failures = map[string]failure{}
@@ -62,6 +60,9 @@ func (e *executor) run(ctx context.Context) error {
 		e.log.Warn("begin without the last schedule", "err", err)
 	}
 	e.set(desired)
+	if e.begun, err = e.started.load(); err != nil {
+		e.log.Warn("units that have exited are started once more", "err", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	updates := make(chan store.ScheduleRecord)
 	g.Go(func() error { return e.follow(ctx, updates) })
@@ -152,6 +153,7 @@ func (e *executor) loop(ctx context.Context, updates <-chan store.ScheduleRecord
 		case <-retry.C:
 		}
 		e.changed()
+		e.remember()
 		next, err := w.dispatch(ctx)
 		if err != nil {
 			e.log.Warn("cannot see what runs", "err", err)
@@ -169,127 +171,17 @@ func (e *executor) accept(record store.ScheduleRecord) {
 	e.set(&record)
 }
 
-// workers are the goroutines that do tasks.
-type workers struct {
-	*executor
-	busy  map[string]bool // owned by the loop
-	done  chan string     // names of units whose tasks are over
-	slots chan struct{}
-	wg    sync.WaitGroup
-}
-
-// wait lets every worker end, after the loop has.
-func (w *workers) wait() {
-	go func() {
-		w.wg.Wait()
-		close(w.done)
-	}()
-	for range w.done {
-		continue
-	}
-}
-
-// dispatch gives every unit that is not being worked on what is to be done for it, and says when to look again.
-func (w *workers) dispatch(ctx context.Context) (next time.Duration, err error) {
-	observed, err := w.runtime.List(ctx)
-	if err != nil {
-		return 0, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.desired == nil {
-		return lastRetry, nil
-	}
-	tasks := byUnit(reconcile.Tasks(wanted(*w.desired), observed))
-	maps.DeleteFunc(w.failures, func(unit string, _ failure) bool { return tasks[unit] == nil })
-	next = lastRetry
-	for unit, list := range tasks {
-		if f, failed := w.failures[unit]; failed && f.file == fileOf(w.desired, unit) {
-			if wait := time.Until(f.retry); wait > 0 {
-				next = min(next, wait)
-				continue
-			}
-		}
-		if !w.busy[unit] {
-			w.begin(ctx, unit, list, fileOf(w.desired, unit))
-		}
-	}
-	if len(tasks) == 0 {
-		w.prune()
-	}
-	return next, nil
-}
-
-func (w *workers) begin(ctx context.Context, unit string, tasks []reconcile.Task, file string) {
-	w.busy[unit] = true
-	w.wg.Go(func() {
-		w.slots <- struct{}{}
-		err := w.do(ctx, tasks)
-		<-w.slots
-		w.settle(ctx, unit, file, err)
-		w.done <- unit
-	})
-}
-
-// do does a unit's tasks in order and stops at the first failure.
-func (e *executor) do(ctx context.Context, tasks []reconcile.Task) error {
-	for _, t := range tasks {
-		e.log.Info(t.Kind.String(), "unit", t.Unit, "reason", t.Reason)
-		var err error
-		switch t.Kind {
-		case reconcile.Load:
-			err = e.loadUnit(ctx, t)
-		case reconcile.Start:
-			err = e.runtime.Start(ctx, t.Unit)
-		case reconcile.Stop:
-			err = e.runtime.Stop(ctx, t.Unit)
-		case reconcile.Unload:
-			err = e.runtime.Unload(ctx, t.Unit)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot %s %s: %w", t.Kind, t.Unit, err)
-		}
-	}
-	return nil
-}
-
-func (e *executor) loadUnit(ctx context.Context, t reconcile.Task) error {
-	content, err := e.files.get(ctx, t.Hash)
-	if err != nil {
-		return err
-	}
-	file, _, err := unitfile.Parse(t.Unit, content)
-	if err != nil {
-		return err
-	}
-	return e.runtime.Load(ctx, runtime.Unit{Name: t.Unit, Hash: t.Hash, File: file})
-}
-
-// settle notes how a unit's tasks ended.
-func (e *executor) settle(ctx context.Context, unit, file string, err error) {
+// remember keeps on disk what was started.
+func (e *executor) remember() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err == nil || ctx.Err() != nil {
-		delete(e.failures, unit)
+	if !e.unsaved {
 		return
 	}
-	wait := firstRetry
-	if was, again := e.failures[unit]; again && was.file == file {
-		wait = min(2*was.wait, lastRetry)
+	if err := e.started.save(e.begun); err != nil {
+		e.log.Error("after a restart units that have exited would be started once more", "err", err)
 	}
-	e.failures[unit] = failure{err: err, file: file, retry: time.Now().Add(wait), wait: wait}
-	e.log.Warn("a unit is not as it should be", "unit", unit, "err", err, "retry", wait)
-}
-
-// prune removes files that no unit has. mu is held.
-func (e *executor) prune() {
-	keep := make(map[string]bool, len(e.desired.Units))
-	for _, u := range e.desired.Units {
-		keep[u.File] = true
-	}
-	if err := e.files.prune(keep); err != nil {
-		e.log.Warn("unit files are left over", "err", err)
-	}
+	e.unsaved = false
 }
 
 // states is what is reported of the units here: what the runtime says, and what keeps scheduled units from being there.
@@ -321,29 +213,4 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	}
 	slices.SortFunc(states, func(a, b store.UnitState) int { return cmp.Compare(a.Name, b.Name) })
 	return states, nil
-}
-
-func wanted(record store.ScheduleRecord) []reconcile.Unit {
-	units := make([]reconcile.Unit, len(record.Units))
-	for i, u := range record.Units {
-		units[i] = reconcile.Unit{Name: u.Name, Hash: u.File, Launched: u.Desired == store.DesiredLaunched}
-	}
-	return units
-}
-
-func byUnit(tasks []reconcile.Task) map[string][]reconcile.Task {
-	units := map[string][]reconcile.Task{}
-	for _, t := range tasks {
-		units[t.Unit] = append(units[t.Unit], t)
-	}
-	return units
-}
-
-func fileOf(record *store.ScheduleRecord, unit string) string {
-	for _, u := range record.Units {
-		if u.Name == unit {
-			return u.File
-		}
-	}
-	return ""
 }
