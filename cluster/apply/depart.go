@@ -105,15 +105,11 @@ func (r *run) destroy(ctx context.Context, ref state.Ref, provider string, insta
 }
 
 // adopt finds an instance that no list shows by asking for it with the same identity again. The answer has no ID when
-// there is none: had it been made, the quota would not keep it from being answered.
+// there cannot be one, because nothing was ever asked of the provider.
 func (r *run) adopt(ctx context.Context, ref state.Ref) (providers.Instance, error) {
 	m := r.machine(ref)
 	if m.UserData == nil {
 		return providers.Instance{}, nil
 	}
-	instance, err := r.askCreate(ctx, m)
-	if errors.Is(err, providers.ErrQuota) {
-		return providers.Instance{}, nil
-	}
-	return instance, err
+	return r.askCreate(ctx, m)
 }

@@ -71,7 +71,7 @@ type Fleet interface {
 	Remove(ctx context.Context, hostID string) error
 	// Relabel replaces a member's labels.
 	Relabel(ctx context.Context, hostID string, labels map[string]string) error
-	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired, "" for a template.
+	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired.
 	PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error)
 }
 

@@ -31,7 +31,7 @@ func (r *run) awaitReady(ctx context.Context, p plan.Plan) error {
 	rest := pauses{30 * time.Millisecond, 300 * time.Millisecond}
 	for {
 		if status, err := r.fleet.Status(limited); err == nil {
-			if err := r.noteMembers(status.roster()); err != nil {
+			if err := r.noteMembers(status); err != nil {
 				return err
 			}
 			r.settleReady(status, open, last)
@@ -76,21 +76,22 @@ func (r *run) settleReady(status FleetStatus, open map[string]plan.Action, last 
 	}
 }
 
-// noteMembers remembers who the members are, and in the journal those that have joined through a voter.
-func (r *run) noteMembers(members roster.Roster) error {
+// noteMembers remembers who the members are, and in the journal those that have joined. First members are in the roster
+// before they know of it; that one works shows that it does.
+func (r *run) noteMembers(status FleetStatus) error {
 	v := r.view()
 	var joined []state.Entry
-	for _, h := range members {
-		ref := refOfHost(h)
+	for _, h := range status.Hosts {
+		ref := refOfHost(h.Host)
 		m, ok := v.Machines[ref]
-		if ok && !m.Joined && !(m.Waits && inBootstrap(v, h.ID)) { // those in the first membership are in the roster before they know
+		if ok && !m.Joined && (h.State == stateReady || !inBootstrap(v, h.Host.ID)) {
 			joined = append(joined, state.Entry{Kind: state.KindJoined, Host: &ref})
 		}
 	}
 	if err := r.record(joined...); err != nil {
 		return err
 	}
-	members = slices.SortedFunc(slices.Values(members), func(a, b roster.Host) int {
+	members := slices.SortedFunc(slices.Values(status.roster()), func(a, b roster.Host) int {
 		return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID)
 	})
 	known, err := r.dir.Roster()
@@ -144,7 +145,7 @@ func (r *run) relabel(ctx context.Context, p plan.Plan) {
 // submit gives the cluster the units of the cluster file.
 func (r *run) submit(ctx context.Context) (changed int, err error) {
 	for _, u := range r.deps.Spec.Units {
-		did, err := r.fleet.PutUnit(ctx, u.Name, string(u.Content), string(u.Desired))
+		did, err := r.fleet.PutUnit(ctx, u.Name, string(u.Content), u.Desired)
 		if err != nil {
 			return changed, fmt.Errorf("cannot submit unit %s: %w", u.Name, err)
 		}
@@ -156,9 +157,15 @@ func (r *run) submit(ctx context.Context) (changed int, err error) {
 	return changed, nil
 }
 
-// settle shortens the journal and forgets tokens, when nothing is open any more.
-func (r *run) settle() error {
-	if !r.view().Settled() || r.fleet == nil {
+// settle shortens the journal and forgets tokens, when nothing is open any more. What was just made must be listed for
+// that: until then the journal alone knows of it.
+func (r *run) settle(ctx context.Context) error {
+	if slices.ContainsFunc(r.view().Sorted(), func(m state.Machine) bool { return !m.Listed }) {
+		if _, err := r.observe(ctx, places(r.deps.Spec)); err != nil {
+			r.deps.Log.Warn("cannot see what was made", "error", err)
+		}
+	}
+	if !r.view().Settled() {
 		return nil
 	}
 	return errors.Join(

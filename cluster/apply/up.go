@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/musterhq/muster/cluster/plan"
@@ -80,7 +81,27 @@ func (r *run) plan(ctx context.Context, seen sight, members roster.Roster) (plan
 	for _, w := range p.Warnings {
 		r.report(Event{Phase: PhasePlan, Message: "warning: " + w})
 	}
+	if err := r.preflight(ctx, p); err != nil {
+		return p, err
+	}
 	return p, r.confirm(ctx, p)
+}
+
+// preflight asks the providers whether the hosts to come can be made, before anything is changed.
+func (r *run) preflight(ctx context.Context, p plan.Plan) error {
+	settings := make(map[string][]any)
+	for _, a := range p.Of(plan.Create, plan.Replace) {
+		settings[a.Provider] = append(settings[a.Provider], r.settings(a.Host, a.Provider))
+	}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		err := r.guarded("check "+name, func() error {
+			return providers.Check(ctx, r.deps.Providers[name], settings[name])
+		})
+		if err != nil {
+			return fmt.Errorf("cannot make hosts at provider %s: %w; nothing was changed", name, err)
+		}
+	}
+	return nil
 }
 
 func (r *run) confirm(ctx context.Context, p plan.Plan) error {
@@ -142,7 +163,7 @@ func (r *run) later(ctx context.Context, seen sight) (Result, error) {
 	if err != nil {
 		return Result{}, r.because(err)
 	}
-	if err := r.noteMembers(status.roster()); err != nil {
+	if err := r.noteMembers(status); err != nil {
 		return Result{}, err
 	}
 	p, err := r.plan(ctx, seen, status.roster())
@@ -177,11 +198,11 @@ func (r *run) finish(ctx context.Context, result Result, leaving plan.Plan) (Res
 	}
 	if status, err := r.fleet.Status(ctx); err == nil {
 		result.Members = status.roster()
-		if err := r.noteMembers(result.Members); err != nil {
+		if err := r.noteMembers(status); err != nil {
 			return result, err
 		}
 	}
-	if err := r.settle(); err != nil {
+	if err := r.settle(ctx); err != nil {
 		return result, err
 	}
 	return result, r.outcome()
