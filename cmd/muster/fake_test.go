@@ -25,12 +25,27 @@ import (
 type fakeFleet struct {
 	fleet
 	statuses []api.Status
+	pace     time.Duration // between them
+	breaks   bool          // the connection ends after each of them
+	err      error         // instead of any of them
 }
 
 func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool) error {
-	for _, s := range f.statuses {
+	if f.err != nil {
+		return f.err
+	}
+	for len(f.statuses) > 0 {
+		s := f.statuses[0]
+		f.statuses = f.statuses[1:]
 		if !yield(s) {
 			return nil
+		}
+		if f.breaks {
+			return io.ErrUnexpectedEOF
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(f.pace):
 		}
 	}
 	<-ctx.Done()

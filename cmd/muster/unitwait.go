@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
@@ -66,83 +67,140 @@ func wants(desired store.Desired, good ...string) func([]api.UnitStatus) verdict
 	}
 }
 
-// waiting follows units to their goal and tells the operator about every change on the way.
+// waiting follows units to their goal and tells the operator how they come along.
 type waiting struct {
 	goal  goal
 	tell  func(change)
 	names []string
-	seen  map[string]string // unit → what was last told of it
 	last  map[string][]api.UnitStatus
+	words map[string]words
+}
+
+// words is what there is to say of a unit.
+type words struct {
+	text  string
+	since time.Time
+	told  bool
 }
 
 // change is what to tell the operator while units are waited for.
 type change struct {
 	line           string // of the unit that changed
-	reached, total int    // units
+	verdict        verdict
+	reached, total int // units
 }
 
 // tellLines tells of changes a line each.
 func tellLines(w io.Writer) func(change) { return func(c change) { fmt.Fprintln(w, c.line) } }
 
-// watchPause is how long to rest before another host is asked for a watch that has ended.
-const watchPause = 200 * time.Millisecond
+const (
+	// watchPause is how long to rest before another host is asked for a watch that has ended.
+	watchPause = 200 * time.Millisecond
+	// dwell is how long a unit must have stayed on its way for the same reason before that is worth telling.
+	dwell = 2 * time.Second
+)
 
 // waitUnits waits until all units have reached the goal or missed it, at most for timeout.
 func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, g goal, timeout time.Duration) ([]api.UnitStatus, error) {
-	w := &waiting{goal: g, tell: tell, names: names, seen: map[string]string{}, last: map[string][]api.UnitStatus{}}
+	w := &waiting{goal: g, tell: tell, names: names, last: map[string][]api.UnitStatus{}, words: map[string]words{}}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// A watch ends when the host that answers is lost; another one goes on.
-	for done := false; ; {
-		err := f.WatchStatus(bounded, func(s api.Status) bool {
-			done = w.look(s)
-			return !done
+	statuses := make(chan api.Status)
+	watch := make(chan error, 1)
+	var following sync.WaitGroup
+	following.Go(func() { watch <- follow(bounded, f, statuses) })
+	err := w.run(statuses, watch)
+	cancel()
+	following.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return w.entries(), ctx.Err()
+	case err != nil:
+		return w.entries(), err
+	default:
+		return w.entries(), w.result(timeout)
+	}
+}
+
+// follow delivers the cluster's status until ctx ends or the cluster refuses. A watch ends when the host that answers is
+// lost; another one goes on.
+func follow(ctx context.Context, f fleet, statuses chan<- api.Status) error {
+	for ctx.Err() == nil {
+		err := f.WatchStatus(ctx, func(s api.Status) bool {
+			select {
+			case statuses <- s:
+			case <-ctx.Done():
+			}
+			return ctx.Err() == nil
 		})
-		if ctx.Err() != nil {
-			return w.entries(), ctx.Err()
-		}
-		if done || bounded.Err() != nil {
-			break
-		}
-		if refused := (*api.Error)(nil); errors.As(err, &refused) {
-			return w.entries(), err
+		if refused := (*api.Error)(nil); errors.As(err, &refused) && ctx.Err() == nil {
+			return err
 		}
 		select {
-		case <-bounded.Done():
+		case <-ctx.Done():
 		case <-time.After(watchPause):
 		}
 	}
-	return w.entries(), w.result(timeout)
+	return nil
+}
+
+// run takes in statuses until there is nothing left to wait for or the watch has ended.
+func (w *waiting) run(statuses <-chan api.Status, watch <-chan error) error {
+	remind := time.NewTicker(dwell / 4)
+	defer remind.Stop()
+	for {
+		select {
+		case s := <-statuses:
+			if w.look(s, time.Now()) {
+				return nil
+			}
+		case now := <-remind.C:
+			w.say(now)
+		case err := <-watch:
+			return err
+		}
+	}
 }
 
 // look takes in a status and reports whether there is nothing left to wait for.
-func (w *waiting) look(s api.Status) bool {
+func (w *waiting) look(s api.Status, now time.Time) (done bool) {
 	entries := map[string][]api.UnitStatus{}
 	for _, u := range s.Units {
 		entries[u.Name] = append(entries[u.Name], u)
 	}
-	done, there := true, 0
-	var changed []string
+	done = true
 	for _, name := range w.names {
 		w.last[name] = entries[name]
-		v := w.goal.judge(entries[name])
-		done = done && v != onItsWay
-		if v == reached {
-			there++
-		}
-		if line := w.line(name, v); line != w.seen[name] && line != "" {
-			w.seen[name] = line
-			changed = append(changed, line)
+		done = done && w.goal.judge(entries[name]) != onItsWay
+		if text := w.text(name); text != w.words[name].text {
+			w.words[name] = words{text: text, since: now}
 		}
 	}
-	for _, line := range changed {
-		w.tell(change{line: line, reached: there, total: len(w.names)})
-	}
+	w.say(now)
 	return done
 }
 
-// line is what to tell of a unit, "" for nothing: that it is there, or why it is not.
-func (w *waiting) line(name string, v verdict) string {
+// say tells what was not told yet: at once that a unit is there or has failed, after a while what it waits for.
+func (w *waiting) say(now time.Time) {
+	there := 0
+	for _, name := range w.names {
+		if w.goal.judge(w.last[name]) == reached {
+			there++
+		}
+	}
+	for _, name := range w.names {
+		v, said := w.goal.judge(w.last[name]), w.words[name]
+		if said.told || said.text == "" || v == onItsWay && now.Sub(said.since) < dwell {
+			continue
+		}
+		said.told = true
+		w.words[name] = said
+		w.tell(change{line: said.text, verdict: v, reached: there, total: len(w.names)})
+	}
+}
+
+// text is what there is to say of a unit: that it is there, or why it is not.
+func (w *waiting) text(name string) string {
 	var hosts []string
 	reason := ""
 	for _, e := range w.last[name] {
@@ -153,10 +211,11 @@ func (w *waiting) line(name string, v verdict) string {
 			reason = e.State + ": " + e.Reason
 		}
 	}
+	there := w.goal.judge(w.last[name]) == reached
 	switch {
-	case v == reached && len(hosts) > 0:
+	case there && len(hosts) > 0:
 		return fmt.Sprintf("%s: %s on %s", name, w.goal.word, strings.Join(hosts, ", "))
-	case v == reached:
+	case there:
 		return fmt.Sprintf("%s: %s", name, w.goal.word)
 	case reason != "":
 		return fmt.Sprintf("%s: %s", name, reason)

@@ -1,10 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,23 +53,53 @@ func TestGoals(t *testing.T) {
 }
 
 func TestWaitUnits(t *testing.T) {
-	f := &fakeFleet{statuses: []api.Status{
-		{},
-		{Units: []api.UnitStatus{unit("a", "", "pending", "launched", "no host fits"), unit("b", "h", "starting", "launched", "")}},
-		{Units: []api.UnitStatus{unit("a", "", "pending", "launched", "no host fits"), unit("b", "h", "running", "launched", "")}},
-		{Units: []api.UnitStatus{unit("a", "i", "running", "launched", ""), unit("b", "h", "running", "launched", "")}},
-	}}
-	var out bytes.Buffer
-	entries, err := waitUnits(t.Context(), f, tellLines(&out), []string{"a", "b"}, goalRunning, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) != 2 || entries[0].Host != "i" {
-		t.Errorf("entries: %v", entries)
-	}
-	want := "a: pending: no host fits\nb: running on h\na: running on i\n"
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Error(diff)
+	synctest.Test(t, func(t *testing.T) {
+		pending := unit("a", "", "pending", "launched", "no host fits")
+		f := &fakeFleet{pace: time.Second, statuses: []api.Status{
+			{},
+			{Units: []api.UnitStatus{pending, unit("b", "h", "starting", "launched", "on its way")}},
+			{Units: []api.UnitStatus{pending, unit("b", "h", "running", "launched", "")}},
+			{Units: []api.UnitStatus{pending, unit("b", "h", "running", "launched", "")}},
+			{Units: []api.UnitStatus{pending, unit("b", "h", "running", "launched", "")}},
+			{Units: []api.UnitStatus{unit("a", "i", "running", "launched", ""), unit("b", "h", "running", "launched", "")}},
+		}}
+		var told []string
+		entries, err := waitUnits(t.Context(), f, func(c change) {
+			told = append(told, fmt.Sprintf("%d/%d %s", c.reached, c.total, c.line))
+		}, []string{"a", "b"}, goalRunning, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) != 2 || entries[0].Host != "i" {
+			t.Errorf("entries: %v", entries)
+		}
+		// What a unit waits for is told only when it lasts.
+		want := []string{"1/2 b: running on h", "1/2 a: pending: no host fits", "2/2 a: running on i"}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestWaitUnitsGoesOn: when the host that answers is lost, another is asked.
+func TestWaitUnitsGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFleet{breaks: true, statuses: []api.Status{
+			{Units: []api.UnitStatus{unit("a", "h", "starting", "launched", "")}},
+			{Units: []api.UnitStatus{unit("a", "h", "running", "launched", "")}},
+		}}
+		if _, err := waitUnits(t.Context(), f, func(change) {}, []string{"a"}, goalRunning, time.Minute); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWaitUnitsRefused: a cluster that refuses to answer ends the wait with what it says.
+func TestWaitUnitsRefused(t *testing.T) {
+	refusal := api.Errorf(http.StatusForbidden, "use the right certificate", "no")
+	_, err := waitUnits(t.Context(), &fakeFleet{err: refusal}, func(change) {}, []string{"a"}, goalRunning, time.Minute)
+	if !errors.Is(err, refusal) {
+		t.Errorf("%v", err)
 	}
 }
 

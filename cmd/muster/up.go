@@ -102,16 +102,28 @@ func (c *cli) awaitUnits(ctx context.Context, work *work, result apply.Result) e
 	if err != nil {
 		return err
 	}
-	_, err = waitUnits(ctx, f, func(ch change) {
-		work.display.Report(apply.Event{
-			Time: c.now(), Phase: apply.PhaseUnits, Message: fmt.Sprintf("%d of %d units run; %s", ch.reached, ch.total, ch.line),
-		})
-	}, names, goalRunning, time.Minute)
+	_, err = waitUnits(ctx, f, work.tellUnits(), names, goalRunning, time.Minute)
 	var missed *failure
 	if errors.As(err, &missed) && missed.status == statusFailed {
 		missed.status = statusPartial // the hosts are there
 	}
 	return err
+}
+
+// tellUnits shows how many units run, and what is wrong with the others.
+func (w *work) tellUnits() func(change) {
+	running := -1
+	return func(ch change) {
+		message := fmt.Sprintf("%d of %d units run", ch.reached, ch.total)
+		switch {
+		case ch.verdict != reached:
+			message += "; " + ch.line
+		case ch.reached == running:
+			return
+		}
+		running = ch.reached
+		w.display.Report(apply.Event{Time: w.cli.now(), Phase: apply.PhaseUnits, Message: message})
+	}
 }
 
 // launched are the units of a cluster file that shall run.
