@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -257,24 +258,24 @@ func serveAdmin(t *testing.T, o *operator, h roster.Host, admin api.Admin) int {
 
 func TestMembers(t *testing.T) {
 	inBubble(t, 2, func(w *world) {
-		var saved, told int
+		var saved, told atomic.Int32
 		m := &members{
 			store: w.hosts[1].conn, self: id(1), log: quiet(),
-			save:    func(roster.Roster) error { saved++; return nil },
-			changed: func(roster.Roster) { told++ },
+			save:    func(roster.Roster) error { saved.Add(1); return nil },
+			changed: func(roster.Roster) { told.Add(1) },
 		}
 		stop := w.background(m.run, func() {})
 		defer stop()
 		time.Sleep(time.Minute)
-		if saved != 1 || told != 0 {
-			t.Errorf("saved %d times, told %d times of voters; there is none", saved, told)
+		if saved.Load() != 1 || told.Load() != 0 {
+			t.Errorf("saved %d times, told %d times of voters; there is none", saved.Load(), told.Load())
 		}
 		h := w.view().Members()[1]
 		h.Voter = true
 		write(w, store.RosterKey(h.ID), store.Marshal[store.RosterRecord], store.RosterRecord{Host: h})
 		time.Sleep(time.Minute)
-		if saved != 2 || told != 1 || len(m.voters()) != 1 {
-			t.Errorf("saved %d times, told %d times, voters %v", saved, told, m.voters())
+		if saved.Load() != 2 || told.Load() != 1 || len(m.voters()) != 1 {
+			t.Errorf("saved %d times, told %d times, voters %v", saved.Load(), told.Load(), m.voters())
 		}
 		w.commit(store.DeletePrefix(store.PrefixRoster))
 		time.Sleep(time.Minute)

@@ -54,20 +54,26 @@ const (
 
 // run ends with ctx; units go on.
 func (e *executor) run(ctx context.Context) error {
-	e.failures = map[string]failure{}
-	desired, err := e.last.load()
-	if err != nil {
-		e.log.Warn("begin without the last schedule", "err", err)
-	}
-	e.set(desired)
-	if e.begun, err = e.started.load(); err != nil {
-		e.log.Warn("units that have exited are started once more", "err", err)
-	}
+	e.recall()
 	g, ctx := errgroup.WithContext(ctx)
 	updates := make(chan store.ScheduleRecord)
 	g.Go(func() error { return e.follow(ctx, updates) })
 	g.Go(func() error { return e.loop(ctx, updates) })
 	return g.Wait()
+}
+
+// recall takes up where the agent before this one left off.
+func (e *executor) recall() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	if e.desired, err = e.last.load(); err != nil {
+		e.log.Warn("begin without the last schedule", "err", err)
+	}
+	if e.begun, err = e.started.load(); err != nil {
+		e.log.Warn("units that have exited are started once more", "err", err)
+	}
+	e.failures = map[string]failure{}
 }
 
 func (e *executor) set(desired *store.ScheduleRecord) {

@@ -142,6 +142,30 @@ func (f *fakeRuntime) active() []string {
 	return names
 }
 
+func (f *fakeRuntime) started(name string) int { return f.count(f.starts, name) }
+func (f *fakeRuntime) stopped(name string) int { return f.count(f.stops, name) }
+
+func (f *fakeRuntime) count(calls map[string]int, name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return calls[name]
+}
+
+// delay has a unit take its time to stop.
+func (f *fakeRuntime) delay(name string, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow[name] = d
+}
+
+// reboot forgets every unit, as a boot of the host does.
+func (h *simHost) reboot() {
+	h.runtime.mu.Lock()
+	defer h.runtime.mu.Unlock()
+	clear(h.runtime.units)
+	h.boot += " again"
+}
+
 // fail has a unit end by itself.
 func (f *fakeRuntime) fail(name, reason string) {
 	f.mu.Lock()

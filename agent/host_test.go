@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
-	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -44,7 +43,7 @@ func TestUnitsRun(t *testing.T) {
 
 		w.submit("web@1.service", body+"Restart=always\n", store.DesiredLaunched)
 		time.Sleep(time.Second)
-		if n := w.hosts[1].runtime.starts["web@1.service"]; n != 2 {
+		if n := w.hosts[1].runtime.started("web@1.service"); n != 2 {
 			t.Errorf("a unit with new contents was started %d times, want 2", n)
 		}
 		w.hosts[2].runtime.fail("web@2.service", "exit status 3")
@@ -88,7 +87,7 @@ func TestFailover(t *testing.T) {
 // TestDrain removes a unit that takes long to stop, while others come and go on the same host.
 func TestDrain(t *testing.T) {
 	inBubble(t, 1, func(w *world) {
-		w.hosts[1].runtime.slow["slow.service"] = time.Minute
+		w.hosts[1].runtime.delay("slow.service", time.Minute)
 		w.submit("slow.service", body, store.DesiredLaunched)
 		time.Sleep(time.Second)
 		w.commit(store.Delete(store.UnitKey("slow.service")))
@@ -104,7 +103,7 @@ func TestDrain(t *testing.T) {
 		if units := w.view().Status(nil).Units; len(units) != 1 {
 			t.Errorf("after it has stopped the status says %+v", units)
 		}
-		if n := w.hosts[1].runtime.stops["slow.service"]; n != 1 {
+		if n := w.hosts[1].runtime.stopped("slow.service"); n != 1 {
 			t.Errorf("it was stopped %d times", n)
 		}
 	})
@@ -121,7 +120,7 @@ func TestAgentRestart(t *testing.T) {
 		w.hosts[1].start()
 		time.Sleep(time.Minute)
 		w.expect("after", "1: a.service", "2:")
-		if n := w.hosts[1].runtime.starts["a.service"]; n != 1 {
+		if n := w.hosts[1].runtime.started("a.service"); n != 1 {
 			t.Errorf("it was started %d times", n)
 		}
 	})
@@ -139,17 +138,17 @@ func TestExited(t *testing.T) {
 		h.stop()
 		h.start()
 		time.Sleep(time.Minute)
-		if n := h.runtime.starts["once.service"]; n != 1 {
+		if n := h.runtime.started("once.service"); n != 1 {
 			t.Errorf("it was started %d times, want once", n)
 		}
 		if u := w.view().Status(nil).Units[0]; u.State != api.UnitExited || u.Reason == "" {
 			t.Errorf("the status says %+v", u)
 		}
 		h.stop()
-		h.runtime.units, h.boot = map[string]*runtime.Status{}, "second"
+		h.reboot()
 		h.start()
 		time.Sleep(time.Minute)
-		if n := h.runtime.starts["once.service"]; n != 2 {
+		if n := h.runtime.started("once.service"); n != 2 {
 			t.Errorf("it was started %d times after a boot, want twice", n)
 		}
 	})
@@ -162,7 +161,7 @@ func TestRoomIsMade(t *testing.T) {
 		"one that takes hours": {time.Hour, room},
 	} {
 		inBubble(t, 1, func(w *world) {
-			w.hosts[1].runtime.slow["old.service"] = c.stopping
+			w.hosts[1].runtime.delay("old.service", c.stopping)
 			w.submit("old.service", body, store.DesiredLaunched)
 			time.Sleep(time.Second)
 			began := time.Now()
@@ -197,7 +196,7 @@ func TestStoreAway(t *testing.T) {
 
 		// An agent that starts now knows from disk what its host shall have.
 		w.hosts[1].stop()
-		w.hosts[1].runtime.units, w.hosts[1].boot = map[string]*runtime.Status{}, "second"
+		w.hosts[1].reboot()
 		w.hosts[1].start()
 		time.Sleep(time.Minute)
 		w.expect("a host boots without a store", "1: a.service", "2: b.service")
@@ -206,7 +205,7 @@ func TestStoreAway(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.expect("it is back", "1: a.service", "2: b.service")
 		for n, name := range map[int]string{1: "a.service", 2: "b.service"} {
-			if stops := w.hosts[n].runtime.stops[name]; stops != 0 {
+			if stops := w.hosts[n].runtime.stopped(name); stops != 0 {
 				t.Errorf("%s was stopped %d times", name, stops)
 			}
 			if !w.view().Ready(id(n)) {
@@ -228,7 +227,7 @@ func TestEmptyStore(t *testing.T) {
 		w.hosts[1].start()
 		time.Sleep(time.Minute)
 		w.expect("an agent starts with an empty store", "1: a.service")
-		if n := w.hosts[1].runtime.stops["a.service"]; n != 0 {
+		if n := w.hosts[1].runtime.stopped("a.service"); n != 0 {
 			t.Errorf("it was stopped %d times", n)
 		}
 	})

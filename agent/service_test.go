@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,7 @@ import (
 )
 
 // voterStub are three voters of which some are silent.
-type voterStub struct{ silent int }
+type voterStub struct{ silent atomic.Int32 }
 
 func (v *voterStub) voters() roster.Roster {
 	var list roster.Roster
@@ -30,10 +31,10 @@ func (v *voterStub) probe(_ context.Context, voters roster.Roster) []fleet.Voter
 	var health []fleet.VoterHealth
 	for i, h := range voters {
 		s := fleet.VoterHealth{Host: h, Leads: i == 2}
-		if i < v.silent {
+		if i < int(v.silent.Load()) {
 			s.Err = errors.New("connection refused")
 		}
-		s.Leaderless = v.silent > 1
+		s.Leaderless = v.silent.Load() > 1
 		health = append(health, s)
 	}
 	return health
@@ -65,7 +66,7 @@ func TestStatusFreshAndStale(t *testing.T) {
 			t.Errorf("a unit that fits nowhere: %+v", b)
 		}
 
-		v.silent = 2
+		v.silent.Store(2)
 		w.store.SetQuorum(false)
 		began := time.Now()
 		status, err = s.Status(w.t.Context())
@@ -87,35 +88,38 @@ func TestWatchStatus(t *testing.T) {
 		v := &voterStub{}
 		s := newService(w, v)
 		ctx, cancel := context.WithCancel(w.t.Context())
-		var last api.Status
-		var seen int
+		var current atomic.Pointer[api.Status]
+		var seen atomic.Int32
 		done := make(chan error, 1)
 		go func() {
 			done <- s.WatchStatus(ctx, func(st api.Status) bool {
-				last = st
-				seen++
+				current.Store(&st)
+				seen.Add(1)
 				return true
 			})
 		}()
 		time.Sleep(time.Minute)
-		if seen != 1 {
-			t.Errorf("%d events although nothing changed", seen)
+		if seen.Load() != 1 {
+			t.Errorf("%d events although nothing changed", seen.Load())
 		}
 		w.submit("a.service", body, store.DesiredLaunched)
 		time.Sleep(time.Second)
+		last := current.Load()
 		if len(last.Units) != 1 || last.Units[0].State != api.UnitRunning {
 			t.Errorf("after a unit was started: %+v", last.Units)
 		}
-		v.silent = 2
+		v.silent.Store(2)
 		w.store.SetQuorum(false)
 		time.Sleep(2 * probeEvery)
+		last = current.Load()
 		if !last.Stale || len(last.Warnings) == 0 || last.Voters.Healthy != 1 {
 			t.Errorf("without quorum: %+v", last)
 		}
-		v.silent = 0
+		v.silent.Store(0)
 		w.store.SetQuorum(true)
 		w.submit("b.service", body, store.DesiredLaunched)
 		time.Sleep(2 * probeEvery)
+		last = current.Load()
 		if last.Stale || len(last.Units) != 2 {
 			t.Errorf("after its return: %+v", last)
 		}
@@ -201,11 +205,11 @@ func TestUnitsAndLogs(t *testing.T) {
 			status     int
 		}{
 			"on another host, which this one may not ask": {"b.service", "", http.StatusMisdirectedRequest},
-			"not on this host":                            {"b.service", "node-1", http.StatusNotFound},
-			"on no host":                                  {"idle.service", "", http.StatusConflict},
-			"unknown unit":                                {"x.service", "", http.StatusNotFound},
-			"unknown host":                                {"a.service", "node-9", http.StatusNotFound},
-			"bad name":                                    {"x", "", http.StatusBadRequest},
+			"not on this host": {"b.service", "node-1", http.StatusNotFound},
+			"on no host":       {"idle.service", "", http.StatusConflict},
+			"unknown unit":     {"x.service", "", http.StatusNotFound},
+			"unknown host":     {"a.service", "node-9", http.StatusNotFound},
+			"bad name":         {"x", "", http.StatusBadRequest},
 		} {
 			var e *api.Error
 			err := s.Logs(w.t.Context(), c.unit, api.LogOptions{Host: c.host}, &out)
