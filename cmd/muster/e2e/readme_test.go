@@ -68,7 +68,7 @@ func checkTour(t *testing.T, printed []string) {
 	}{
 		{1, "3 of 3 hosts ready, 3 of 3 voters healthy"},
 		{1, "8 of 8 units running"},
-		{2, `"api@6`},
+		{2, `"instance":"6"`},
 		{3, "api@1.service is running on node-"},
 		{4, "2 of 3 hosts ready"},
 		{4, "8 of 8 units running"},
