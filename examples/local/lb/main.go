@@ -65,28 +65,34 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return g.Wait()
 }
 
-// retryPause is how long the balancer waits before it asks an agent again that did not answer. It goes on meanwhile with
-// the servers that it knows.
-const retryPause = time.Second
+// pollInterval is how often the balancer asks an agent that does not tell changes. While none answers at all it goes on
+// with the servers that it knows.
+const pollInterval = time.Second
 
-// watcher is the agent, as the balancer needs it.
-type watcher interface {
+// agent is the agent of this host, as the balancer needs it.
+type agent interface {
 	WatchStatus(ctx context.Context, yield func(api.Status) bool) error
+	Status(ctx context.Context) (api.Status, error)
 }
 
-func follow(ctx context.Context, log *slog.Logger, agent watcher, use func(api.Status)) {
-	for ctx.Err() == nil {
-		err := agent.WatchStatus(ctx, func(s api.Status) bool {
+// follow hands on every status of the cluster, until ctx ends.
+func follow(ctx context.Context, log *slog.Logger, a agent, use func(api.Status)) {
+	for {
+		err := a.WatchStatus(ctx, func(s api.Status) bool {
 			use(s)
 			return true
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		log.Warn("cannot ask the agent, going on with the servers known", "err", err)
+		log.Warn("cannot watch the agent, asking it", "err", err)
+		if s, err := a.Status(ctx); err == nil {
+			use(s)
+		}
 		select {
-		case <-time.After(retryPause):
+		case <-time.After(pollInterval):
 		case <-ctx.Done():
+			return
 		}
 	}
 }
