@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/cloudconfig/finding"
 )
 
@@ -62,7 +63,13 @@ func report(w io.Writer, err error) int {
 		err = fmt.Errorf("%s", count(len(findings), "mistake"))
 		status, hint = statusUsage, "correct them and run the command again; nothing was changed"
 	}
-	fmt.Fprintf(w, "muster: %s\n", indent(err.Error()))
+	text := err.Error()
+	if answer := (*api.Error)(nil); errors.As(err, &answer) && hint == "" {
+		if cut, ok := strings.CutSuffix(text, "; "+answer.Hint); ok {
+			text, hint = cut, answer.Hint
+		}
+	}
+	fmt.Fprintf(w, "muster: %s\n", indent(text))
 	if hint != "" {
 		fmt.Fprintf(w, "        %s\n", indent(hint))
 	}

@@ -81,7 +81,7 @@ func TestUnitVerbs(t *testing.T) {
 		{
 			"start what does not exist", nil, "start ghost", statusFailed,
 			map[string]string{},
-			"there is no unit ghost.service; `muster units list` shows them",
+			"there is no unit ghost.service\n        `muster units list` shows them",
 		},
 		{
 			"start what fails",
