@@ -1,6 +1,7 @@
 package cloudconfig
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"net/url"
@@ -13,7 +14,9 @@ import (
 const (
 	MusterdPath   = "/opt/muster/bin/musterd"
 	installerPath = ReservedDir + "/install-musterd"
-	unitPath      = "/etc/systemd/system/musterd.service"
+	// OperatorPath is where an operator's document lies that musterd itself applies, before it starts.
+	OperatorPath = ReservedDir + "/cloud-config.yaml"
+	unitPath     = "/etc/systemd/system/musterd.service"
 )
 
 // FirstBoot is what a host must be told to become part of a cluster.
@@ -24,6 +27,8 @@ type FirstBoot struct {
 	// Musterd is where the host fetches musterd, one entry for each architecture. With none, musterd is there already and
 	// started by whoever made the host, as on this machine.
 	Musterd []Download
+	// Variables are what the operator's document may refer to. The Host is Hostname unless it is given.
+	Variables Variables
 }
 
 // Download is a program to fetch.
@@ -39,6 +44,8 @@ var machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64
 var (
 	//go:embed files/musterd.service
 	unitFile string
+	//go:embed files/musterd-operator.conf
+	operatorDropIn string
 	//go:embed files/install-musterd.sh
 	installer string
 
@@ -47,15 +54,45 @@ var (
 
 // UserData renders what the host with this first boot gets, an operator's document merged over it.
 func UserData(b FirstBoot, operator Document) ([]byte, error) {
-	base, err := b.Document()
+	doc, err := b.Merge(operator)
 	if err != nil {
 		return nil, err
 	}
+	return doc.Render(), nil
+}
+
+// Merge is the document of the host: the generated one with an operator's laid over it, the operator's variables filled
+// in. What only musterd can do (the keys of coreos-cloudinit, and addresses that the host itself knows) cloud-init would
+// pass over in silence; so an operator's document that asks for any of it is sent as a file, which musterd applies whole
+// before it starts. A host that musterd does not have to be brought to reads the merged document itself.
+func (b FirstBoot) Merge(operator Document) (Document, error) {
+	b.Variables.Host = cmp.Or(b.Variables.Host, b.Hostname)
+	operator, err := operator.Expand(b.Variables)
+	if err != nil {
+		return Document{}, fmt.Errorf("cannot fill in the cloud-config of host %s: %w", b.Hostname, err)
+	}
+	base, err := b.Document()
+	if err != nil {
+		return Document{}, err
+	}
 	merged, err := Merge(base, operator)
 	if err != nil {
-		return nil, fmt.Errorf("cannot merge the cloud-config of host %s: %w", b.Hostname, err)
+		return Document{}, fmt.Errorf("cannot merge the cloud-config of host %s: %w", b.Hostname, err)
 	}
-	return merged.Render(), nil
+	if len(b.Musterd) > 0 && operator.needsMusterd() {
+		operator.Hostname, base.ManageEtcHosts = "", operator.ManageEtcHosts
+		operator.ManageEtcHosts = HostsAlone
+		base.WriteFiles = append(base.WriteFiles,
+			NewFile(OperatorPath, operator.Render(), "0600"),
+			NewFile(unitPath+".d/10-operator.conf", []byte(operatorDropIn), "0644"))
+		return base, nil
+	}
+	return merged, nil
+}
+
+// needsMusterd reports whether cloud-init would not do all that the document asks for.
+func (d Document) needsMusterd() bool {
+	return !isZero(d.CoreOS) || slices.ContainsFunc(d.Uses, func(u Use) bool { return isAddress(u.Name) })
 }
 
 // Document is the generated document of the host.

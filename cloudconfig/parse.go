@@ -3,8 +3,6 @@ package cloudconfig
 import (
 	"bytes"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,12 +14,14 @@ import (
 // ReservedDir is where muster's own files are on every host. An operator's document cannot write there.
 const ReservedDir = "/etc/muster"
 
-// Parse reads a cloud-config. file is named in the findings, which are the error.
+// Parse reads a cloud-config. file is named in the findings, which are the error. Hyphens in keys stand for underscores,
+// as coreos-cloudinit had it. Variables of addresses are noted, to be filled in by ExpandAddresses.
 func Parse(file string, data []byte) (Document, error) {
 	return parse(file, data, false)
 }
 
-// ParseOperator reads a cloud-config that is to be merged over a generated one: files in ReservedDir are findings too.
+// ParseOperator reads a cloud-config that is to be merged over a generated one: files in ReservedDir and a unit of
+// musterd's name are findings too. Variables of the cluster are noted, to be filled in by Expand.
 func ParseOperator(file string, data []byte) (Document, error) {
 	return parse(file, data, true)
 }
@@ -38,13 +38,26 @@ func parse(file string, data []byte, operator bool) (Document, error) {
 		return doc, nil
 	}
 	if root := d.Parse(data); root != nil {
+		underscores(root)
 		d.Node(root, &doc)
-		(&checker{Decoder: d, root: root, operator: operator}).document(doc)
+		c := checker{Decoder: d, root: root, operator: operator}
+		c.document(doc)
+		c.findUses(&doc)
 	}
 	if err := d.Findings().Err(); err != nil {
 		return Document{}, err
 	}
 	return doc, nil
+}
+
+// underscores spells all keys with underscores.
+func underscores(node *yaml.Node) {
+	for i, child := range node.Content {
+		if node.Kind == yaml.MappingNode && i%2 == 0 && child.Kind == yaml.ScalarNode {
+			child.Value = strings.ReplaceAll(child.Value, "-", "_")
+		}
+		underscores(child)
+	}
 }
 
 // onlyComments reports whether nothing but comments and blanks is in a body. Such a document is empty, but valid.
@@ -57,99 +70,11 @@ func onlyComments(body []byte) bool {
 	return true
 }
 
-// checker finds what is wrong with values of the right types.
-type checker struct {
-	*strictyaml.Decoder
-	root     *yaml.Node
-	operator bool
-	bytes    int // of all files so far
-}
-
-func (c *checker) add(path, hint, format string, args ...any) {
-	c.AddAt(strictyaml.Locate(c.File, c.root, path), hint, format, args...)
-}
-
-var (
-	hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
-	account  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?$`)
-	owner    = regexp.MustCompile(`^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$`)
-)
-
-func (c *checker) document(doc Document) {
-	if doc.Hostname != "" && (!hostname.MatchString(doc.Hostname) || len(doc.Hostname) > 253) {
-		c.add("hostname", "use letters, digits and hyphens", "`%s` is no host name", doc.Hostname)
-	}
-	c.users(doc.Users)
-	c.keys("ssh_authorized_keys", doc.SSHAuthorizedKeys)
-	first := map[string]string{}
-	for i, f := range doc.WriteFiles {
-		at := "write_files[" + strconv.Itoa(i) + "]"
-		c.file(at, f)
-		if other, dup := first[f.Path]; dup && f.Path != "" {
-			line := strictyaml.Locate(c.File, c.root, other).Line
-			c.add(at+".path", "", "`%s` is written twice, first on line %d", f.Path, line)
-			continue
-		}
-		first[f.Path] = at + ".path"
-	}
-}
-
-func (c *checker) users(users []User) {
-	seen := map[string]bool{}
-	for i, u := range users {
-		at := "users[" + strconv.Itoa(i) + "]"
-		switch {
-		case u.Name == "":
-			c.add(at, "", "a user needs a `name`")
-		case !account.MatchString(u.Name):
-			c.add(at+".name", "", "`%s` is no user name", u.Name)
-		case seen[u.Name]:
-			c.add(at+".name", "", "a second user `%s`", u.Name)
-		}
-		seen[u.Name] = true
-		for j, g := range u.Groups {
-			if !account.MatchString(g) {
-				c.add(at+".groups["+strconv.Itoa(j)+"]", "", "`%s` is no group name", g)
-			}
-		}
-		c.keys(at+".ssh_authorized_keys", u.SSHAuthorizedKeys)
-	}
-}
-
-func (c *checker) keys(at string, keys []string) {
-	for i, key := range keys {
-		if strings.TrimSpace(key) == "" || strings.ContainsAny(strings.TrimSpace(key), "\r\n") {
-			c.add(at+"["+strconv.Itoa(i)+"]", "give one line of a .pub file", "this is no public key")
-		}
-	}
-}
-
-func (c *checker) file(at string, f File) {
-	if f.Path == "" {
-		c.add(at, "", "a file needs a `path`")
-	} else if problem := checkPath(f.Path); problem != "" {
-		c.add(at+".path", "", "`%s` %s", f.Path, problem)
-	} else if c.operator && Reserved(f.Path) {
-		c.add(at+".path", "write it elsewhere", "`%s` is in `%s`, which is muster's own", f.Path, ReservedDir)
-	}
-	if f.Owner != "" && !owner.MatchString(f.Owner) {
-		c.add(at+".owner", "write user or user:group", "`%s` is no owner", f.Owner)
-	}
-	if c.bytes > MaxBytes {
-		return
-	}
-	data, err := f.Bytes()
-	if err != nil {
-		c.add(at+".content", "", "%v", err)
-	}
-	if c.bytes += len(data); c.bytes > MaxBytes {
-		c.add(at+".content", "", "the files have more than 64 MiB up to here")
-	}
-}
-
 // checkPath says what is wrong with the path of a file, or "".
 func checkPath(p string) string {
 	switch {
+	case strings.ContainsAny(p, "\r\n"):
+		return "has more than one line"
 	case !path.IsAbs(p):
 		return "is not an absolute path"
 	case path.Clean(p) != p:

@@ -15,11 +15,15 @@ import (
 type (
 	accountsPart struct {
 		Hostname          string   `yaml:"hostname,omitempty"`
+		ManageEtcHosts    EtcHosts `yaml:"manage_etc_hosts,omitempty"`
 		Users             []any    `yaml:"users,omitempty"`
 		SSHAuthorizedKeys []string `yaml:"ssh_authorized_keys,omitempty"`
 	}
 	filesPart struct {
 		WriteFiles []File `yaml:"write_files"`
+	}
+	coreosPart struct {
+		CoreOS CoreOS `yaml:"coreos"`
 	}
 	commandsPart struct {
 		BootCmd []any `yaml:"bootcmd,omitempty"`
@@ -32,10 +36,13 @@ func (d Document) Render() []byte {
 	var b bytes.Buffer
 	b.WriteString(Header + "\n")
 	start := b.Len()
-	if accounts := (accountsPart{d.Hostname, renderUsers(d.Users), d.SSHAuthorizedKeys}); !isZero(accounts) {
+	if accounts := (accountsPart{d.Hostname, d.ManageEtcHosts, renderUsers(d.Users), d.SSHAuthorizedKeys}); !isZero(accounts) {
 		encode(&b, accounts)
 	}
 	renderFiles(&b, d.WriteFiles)
+	if !isZero(d.CoreOS) {
+		encode(&b, coreosPart{d.CoreOS})
+	}
 	if commands := (commandsPart{renderCommands(d.BootCmd), renderCommands(d.RunCmd)}); !isZero(commands) {
 		encode(&b, commands)
 	}

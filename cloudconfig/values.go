@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -129,10 +130,125 @@ func (e *Encoding) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
 	var s string
 	d.Node(node, &s)
 	encoding, ok := encodings[s]
-	if !ok {
+	switch {
+	case s == "gz" || s == "gzip":
+		d.Add(node, "write the content as `!!binary`, or the encoding as `gz+b64`", "no text is gzip")
+	case !ok:
 		d.Add(node, "there are `b64`, `gz+b64` and `text/plain`", "the encoding `%s` is not known", s)
 	}
 	*e = encoding
+}
+
+// UnmarshalStrict reads a mapping. Content may be `!!binary`, which is YAML's own base64 and so becomes an encoding.
+func (f *File) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	type plain File
+	node, binary := text(d, node, "content"), strictyaml.Find(node, "content")
+	if binary == nil || binary.ShortTag() != "!!binary" {
+		d.Node(node, (*plain)(f))
+		return
+	}
+	encoding := strictyaml.Find(node, "encoding")
+	if encoding != nil && (encoding.Value == "gz" || encoding.Value == "gzip") {
+		encoding.Value = string(Gzip64)
+	} else if encoding != nil && encodings[encoding.Value] != Plain {
+		d.Add(encoding, "remove the encoding", "the content is `!!binary`, and so base64 already")
+	}
+	if d.Node(node, (*plain)(f)); f.Encoding == Plain {
+		f.Encoding = Base64
+	}
+}
+
+// UnmarshalStrict reads a mapping.
+func (u *Unit) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	type plain Unit
+	d.Node(text(d, node, "content"), (*plain)(u))
+}
+
+// UnmarshalStrict reads a mapping.
+func (i *DropIn) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	type plain DropIn
+	d.Node(text(d, node, "content"), (*plain)(i))
+}
+
+// text reports a value of a mapping that is a scalar but no string, without quoting it: contents may be secret. It
+// returns the mapping with a string in its place. The values of a copy may be changed.
+func text(d *strictyaml.Decoder, node *yaml.Node, key string) *yaml.Node {
+	if node.Kind != yaml.MappingNode {
+		return node
+	}
+	mapping := *node
+	mapping.Content = slices.Clone(node.Content)
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		value := mapping.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		if value.Kind != yaml.ScalarNode {
+			continue
+		}
+		own := *value
+		if mapping.Content[i].Value == key {
+			switch own.ShortTag() {
+			case "!!int", "!!float", "!!bool":
+				d.Add(value, "put it in quotes", "`%s` must be a string", key)
+				fallthrough
+			case "!!binary", "!!timestamp":
+				own.Tag = "!!str"
+			}
+		}
+		mapping.Content[i+1] = &own
+	}
+	return &mapping
+}
+
+// UnmarshalStrict reads true, false or localhost; template is cloud-init's old word for true.
+func (h *EtcHosts) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	switch {
+	case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!bool":
+		var whole bool
+		if d.Node(node, &whole); whole {
+			*h = HostsWhole
+		}
+		return
+	case node.Kind == yaml.ScalarNode && (node.Value == "localhost" || node.Value == "template"):
+		*h = map[string]EtcHosts{"localhost": HostsLocalhost, "template": HostsWhole}[node.Value]
+		return
+	}
+	var word string
+	if d.Node(node, &word); word != "" {
+		d.Add(node, "write true, false or localhost", "`%s` is no way to manage /etc/hosts", word)
+	}
+}
+
+// MarshalYAML writes what UnmarshalStrict reads.
+func (h EtcHosts) MarshalYAML() (any, error) {
+	if h == HostsWhole {
+		return true, nil
+	}
+	return string(h), nil
+}
+
+// UnmarshalStrict reads a mapping of scalars of any type, as they are written.
+func (o *Options) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	var values map[string]option
+	d.Node(node, &values)
+	if len(values) > 0 {
+		*o = make(Options, len(values))
+	}
+	for name, value := range values {
+		(*o)[name] = string(value)
+	}
+}
+
+// option is the value of one of Options.
+type option string
+
+func (o *option) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() != "!!null" {
+		*o = option(node.Value)
+		return
+	}
+	d.Node(node, (*string)(o))
 }
 
 // NewFile makes a file of any bytes, in the encoding that they need.

@@ -1,4 +1,4 @@
-package cloudconfig
+package hostfs
 
 import (
 	"os"
@@ -35,13 +35,13 @@ func TestResolve(t *testing.T) {
 }
 
 func TestLookup(t *testing.T) {
-	for owner, want := range map[string]*ids{"": {0, 0}, "root": {0, 0}, "root:root": {0, 0}, "0:0": {0, 0}} {
-		if got, err := lookup(owner); err != nil || *got != *want {
+	for owner, want := range map[string]*IDs{"": {0, 0}, "root": {0, 0}, "root:root": {0, 0}, "0:0": {0, 0}} {
+		if got, err := Lookup(owner); err != nil || *got != *want {
 			t.Errorf("%q: %v, %v", owner, got, err)
 		}
 	}
 	for _, owner := range []string{"no-such-user", "root:no-such-group", strconv.Itoa(1<<31 - 7)} {
-		if got, err := lookup(owner); err == nil {
+		if got, err := Lookup(owner); err == nil {
 			t.Errorf("%q: %v", owner, got)
 		}
 	}

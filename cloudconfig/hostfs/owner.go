@@ -1,4 +1,4 @@
-package cloudconfig
+package hostfs
 
 import (
 	"os/user"
@@ -6,13 +6,11 @@ import (
 	"strings"
 )
 
-// ids are the numbers of an owner.
-type ids struct{ user, group int }
-
-// lookup finds the numbers of "user" or "user:group"; "" is root. A user without a group stands for its own group.
-func lookup(owner string) (*ids, error) {
+// Lookup finds the numbers of "user" or "user:group" among the machine's accounts; "" is root. A user without a group
+// stands for its own group.
+func Lookup(owner string) (*IDs, error) {
 	if owner == "" {
-		return &ids{}, nil
+		return &IDs{}, nil
 	}
 	name, group, hasGroup := strings.Cut(owner, ":")
 	u, err := user.Lookup(name)
@@ -31,10 +29,10 @@ func lookup(owner string) (*ids, error) {
 		}
 		gid = g.Gid
 	}
-	var who ids
-	if who.user, err = strconv.Atoi(u.Uid); err != nil {
+	var who IDs
+	if who.User, err = strconv.Atoi(u.Uid); err != nil {
 		return nil, err
 	}
-	who.group, err = strconv.Atoi(gid)
+	who.Group, err = strconv.Atoi(gid)
 	return &who, err
 }
