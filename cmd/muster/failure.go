@@ -53,27 +53,35 @@ func report(w io.Writer, err error) int {
 	if f := (*failure)(nil); errors.As(err, &f) {
 		status, hint = f.status, f.hint
 	}
+	text := err.Error()
+	if mistakes := (finding.Findings)(nil); errors.As(err, &mistakes) {
+		status = statusUsage
+		text, hint = listMistakes(w, mistakes)
+	}
+	if answer := (*api.Error)(nil); errors.As(err, &answer) && hint == "" {
+		text, hint = strings.TrimSuffix(text, "; "+answer.Hint), answer.Hint
+	}
 	if hint == "" {
 		hint = advice(err)
-	}
-	findings := finding.Findings(nil)
-	if errors.As(err, &findings) {
-		// One line each, as compilers do, so that editors can jump to them.
-		fmt.Fprintln(w, findings.Error())
-		err = fmt.Errorf("%s", count(len(findings), "mistake"))
-		status, hint = statusUsage, "correct them and run the command again; nothing was changed"
-	}
-	text := err.Error()
-	if answer := (*api.Error)(nil); errors.As(err, &answer) && hint == "" {
-		if cut, ok := strings.CutSuffix(text, "; "+answer.Hint); ok {
-			text, hint = cut, answer.Hint
-		}
 	}
 	fmt.Fprintf(w, "muster: %s\n", indent(text))
 	if hint != "" {
 		fmt.Fprintf(w, "        %s\n", indent(hint))
 	}
 	return status
+}
+
+// listMistakes prints what is wrong with a file, one line each as compilers do, so that editors can jump to it. What is
+// wrong with the file as a whole is left to be said as any other error.
+func listMistakes(w io.Writer, mistakes finding.Findings) (text, hint string) {
+	if first := mistakes[0]; len(mistakes) == 1 && first.Line == 0 && first.Hint != "" {
+		return first.File + ": " + first.Message, first.Hint
+	}
+	fmt.Fprintln(w, mistakes.Error())
+	if len(mistakes) == 1 {
+		return "1 mistake", "correct it and run the command again; nothing was changed"
+	}
+	return count(len(mistakes), "mistake"), "correct them and run the command again; nothing was changed"
 }
 
 // indent puts the lines after the first below the text of the first.
