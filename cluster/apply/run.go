@@ -138,7 +138,7 @@ func (r *run) fail(host, provider string, phase Phase, err error) {
 		r.failed[key] = failure
 	}
 	r.mu.Unlock()
-	r.deps.Log.Error("host failed", "host", host, "provider", provider, "phase", phase, "error", err)
+	r.deps.Log.Info("host failed", "host", host, "provider", provider, "phase", phase, "error", err)
 	r.report(Event{Host: host, Provider: provider, Phase: phase, Err: err})
 }
 
