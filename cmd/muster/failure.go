@@ -54,7 +54,7 @@ func report(w io.Writer, err error) int {
 		status, hint = f.status, f.hint
 	}
 	text := err.Error()
-	if mistakes := (finding.Findings)(nil); errors.As(err, &mistakes) {
+	if mistakes := finding.Findings(nil); errors.As(err, &mistakes) {
 		status = statusUsage
 		text, hint = listMistakes(w, mistakes)
 	}
