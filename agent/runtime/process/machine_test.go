@@ -46,7 +46,7 @@ func TestMachine(t *testing.T) {
 		}
 	}
 	if *update {
-		if err := os.WriteFile("testdata/machine.golden", got.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile("testdata/machine.golden", got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

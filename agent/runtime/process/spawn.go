@@ -47,59 +47,75 @@ type startRecord struct {
 // reportTimeout bounds the way from fork to the report of the new process. It takes milliseconds.
 const reportTimeout = 30 * time.Second
 
-// fork starts a keeper and, below it, a process that waits for release.
-func (u *unit) fork(c command) (_ *child, err error) {
-	var files [fdLog + 1]*os.File
-	var mine []*os.File // what only the children need
+// descriptors are those of a keeper, see keeper.go.
+type descriptors struct {
+	files  [fdLog + 1]*os.File
+	report *os.File // read end of its descriptor 3
+	start  *os.File // write end of its descriptor 4
+}
+
+// describe opens what a keeper needs.
+func (u *unit) describe(exitName string) (d *descriptors, err error) {
+	d = &descriptors{}
 	defer func() {
-		for _, f := range mine {
-			_ = f.Close()
+		if err != nil {
+			d.close()
+			d, err = nil, fmt.Errorf("cannot open what the process needs: %w", err)
 		}
 	}()
 	open := func(fd int, path string, flags int) {
 		if err == nil {
-			files[fd], err = os.OpenFile(path, flags, 0o600)
-			mine = append(mine, files[fd])
+			d.files[fd], err = os.OpenFile(path, flags, 0o600)
 		}
 	}
-	exitName := "exit-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	open(0, os.DevNull, os.O_RDWR)
 	open(fdStarts, u.path(startsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	open(fdExit, u.path(exitName), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL)
 	open(fdLog, u.path(logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open what the process needs: %w", err)
+		return d, err
 	}
-	files[1], files[2] = files[0], files[0]
-	report, reportEnd, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+	d.files[1], d.files[2] = d.files[0], d.files[0]
+	if d.report, d.files[fdReport], err = os.Pipe(); err != nil {
+		return d, err
 	}
-	defer report.Close()
-	startEnd, start, err := os.Pipe()
-	if err != nil {
-		_ = reportEnd.Close()
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
-	}
-	mine = append(mine, reportEnd, startEnd)
-	files[fdReport], files[fdGo] = reportEnd, startEnd
+	d.files[fdGo], d.start, err = os.Pipe()
+	return d, err
+}
 
+// given closes what only the keeper needs. The end of the report is seen when nobody here could write it.
+func (d *descriptors) given() {
+	for _, f := range d.files {
+		_ = f.Close() // some are nil or the same
+	}
+}
+
+func (d *descriptors) close() {
+	d.given()
+	_, _ = d.report.Close(), d.start.Close()
+}
+
+// fork starts a keeper and, below it, a process that waits for release.
+func (u *unit) fork(c command) (*child, error) {
+	exitName := "exit-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	d, err := u.describe(exitName)
+	if err != nil {
+		return nil, err
+	}
 	argv := append([]string{"sh", "-c", keeperScript, "muster-keeper", shell, startScript}, c.argv...)
 	keeper, err := os.StartProcess(shell, argv, &os.ProcAttr{
-		Dir: c.dir, Env: c.env, Files: files[:],
+		Dir: c.dir, Env: c.env, Files: d.files[:],
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: c.user},
 	})
 	if err != nil {
-		_ = start.Close()
-		_ = os.Remove(u.path(exitName))
+		d.close()
+		u.remove(exitName)
 		return nil, fmt.Errorf("cannot start %s: %w", shell, err)
 	}
-	ch := &child{start: start, proc: proc{Exit: exitName}}
-	for _, f := range mine {
-		_ = f.Close() // the end of the report is only seen when nobody here could write it
-	}
-	mine = nil
-	if err := ch.identify(keeper.Pid, report); err != nil {
+	d.given()
+	defer d.report.Close()
+	ch := &child{start: d.start, proc: proc{Exit: exitName}}
+	if err := ch.identify(keeper.Pid, d.report); err != nil {
 		u.abandon(ch)
 		return nil, err
 	}

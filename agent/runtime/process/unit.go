@@ -251,16 +251,16 @@ func (u *unit) take(e event) error {
 		return nil
 	}
 	after.Boot = u.rt.boot
-	u.set(after)
-	if after.Running != nil && (before.Running == nil || *after.Running != *before.Running) {
-		u.current = define(u.name, *after.Running, u.rt.config.Host)
-	}
 	err := writeJSON(u.path(stateFile), after)
 	for _, p := range []struct{ before, after *proc }{{before.Main, after.Main}, {before.Control, after.Control}} {
 		if p.before != nil && (p.after == nil || p.after.id != p.before.id) {
 			u.forget(*p.before)
 		}
 	}
+	if after.Running != nil && (before.Running == nil || *after.Running != *before.Running) {
+		u.current = define(u.name, *after.Running, u.rt.config.Host)
+	}
+	u.set(after) // last, so that who sees a unit at rest finds no process of it
 	if before.Phase != after.Phase {
 		u.log.Debug("unit changed", "from", before.Phase, "to", after.Phase, "reason", after.Result.Text)
 	}
