@@ -69,9 +69,10 @@ func (l *live) send(msg tea.Msg) {
 // Report shows an event.
 func (l *live) Report(e apply.Event) { l.send(eventMsg(e)) }
 
-// Write shows lines above the board.
+// Write shows lines above the board. The command's message is made here and not by bubbletea, which would lose it when
+// the display is closed soon after.
 func (l *live) Write(p []byte) (int, error) {
-	l.send(lineMsg(strings.TrimRight(string(p), "\n")))
+	l.send(tea.Println(strings.TrimRight(string(p), "\n"))())
 	return len(p), nil
 }
 
@@ -93,7 +94,6 @@ func (l *live) Close() {
 
 type (
 	eventMsg apply.Event
-	lineMsg  string
 	closeMsg struct{}
 )
 
@@ -114,8 +114,6 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case eventMsg:
 		m.board.take(apply.Event(msg))
 		return m, nil
-	case lineMsg:
-		return m, tea.Println(string(msg))
 	case tea.WindowSizeMsg:
 		m.board.width, m.board.height = msg.Width, msg.Height
 		return m, nil
