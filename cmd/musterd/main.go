@@ -12,9 +12,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/musterhq/muster/agent"
+	"github.com/musterhq/muster/agent/pause"
 )
 
 // version is set by the linker.
@@ -66,5 +69,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	ctx, cancel := context.WithCancel(ctx)
+	var trimming sync.WaitGroup
+	trimming.Go(func() { keepTrim(ctx, log) })
+	defer trimming.Wait()
+	defer cancel()
 	return agent.Run(ctx, agent.Config{Root: *root, Version: version, Log: log})
+}
+
+// When memory that is not needed is given back: when the start is over, and now and then.
+const (
+	firstTrim = 5 * time.Second
+	trimEvery = 10 * time.Minute
+)
+
+func keepTrim(ctx context.Context, log *slog.Logger) {
+	for wait := firstTrim; pause.For(ctx, wait) == nil; wait = trimEvery {
+		trim(log)
+	}
 }
