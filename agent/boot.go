@@ -53,7 +53,7 @@ func boot(root string, log *slog.Logger) (host, error) {
 			return host{}, fmt.Errorf("cannot use %s: local_ipv4: %w", metaDataFile, err)
 		}
 		h.ports, h.instance = meta.Ports.OrDefault(), meta.InstanceID
-		if err := firstBoot(root, meta.InstanceID, log); err != nil {
+		if err := firstBoot(root, meta.InstanceID, h.listen, log); err != nil {
 			return host{}, err
 		}
 	}
@@ -78,13 +78,16 @@ func readMetaData(path string) (m metaData, found bool, err error) {
 	return m, true, nil
 }
 
-// firstBoot writes the files of the user-data, once for each instance.
-func firstBoot(root, instanceID string, log *slog.Logger) error {
+// firstBoot writes the files of the user-data, once for each instance. The host has one address.
+func firstBoot(root, instanceID string, address netip.Addr, log *slog.Logger) error {
 	data, err := os.ReadFile(filepath.Join(root, userDataFile))
 	if err != nil {
 		return fmt.Errorf("cannot read the user-data: %w", err)
 	}
 	doc, err := cloudconfig.Parse(userDataFile, data)
+	if err == nil {
+		doc, err = doc.ExpandAddresses(cloudconfig.Addresses{PrivateIPv4: address, PublicIPv4: address})
+	}
 	if err != nil {
 		return fmt.Errorf("cannot use the user-data: %w", err)
 	}

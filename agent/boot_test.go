@@ -99,6 +99,21 @@ func TestOccupiedPort(t *testing.T) {
 	}
 }
 
+// TestFirstBootAddresses fills the host's address into files that ask for it.
+func TestFirstBootAddresses(t *testing.T) {
+	root := t.TempDir()
+	data := "#cloud-config\nwrite_files:\n- path: /etc/app.conf\n  content: listen $private_ipv4\n"
+	if err := os.WriteFile(filepath.Join(root, userDataFile), []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := firstBoot(root, "i-1", netip.MustParseAddr("127.1.2.3"), quiet()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(root, "etc/app.conf")); err != nil || string(got) != "listen 127.1.2.3" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestFactsOfNothing(t *testing.T) {
 	if memory("/nonexistent") != 0 || bootID("/nonexistent") != "" || memory(os.DevNull) != 0 {
 		t.Error("facts are made up")
