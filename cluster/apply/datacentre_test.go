@@ -28,18 +28,22 @@ type datacentre struct {
 	all   sync.WaitGroup
 
 	mu      sync.Mutex
-	booted  map[string]context.CancelFunc // by host ID
-	listens map[string]string             // API address of a host → address of its listener
+	booted  map[string]context.CancelFunc // by provider and its instance identifier
+	listens map[string]listening          // by API address of a host
+	only    string                        // the one host that can be dialled, "" for all
 	replies map[string]join.Reply         // by host ID
 	refused map[string]error              // by host ID
 	dead    map[string]bool               // host names whose instances never run anything
 	data    map[string]string             // user-data by host ID
 }
 
+// listening is a host that waits, and where it really listens.
+type listening struct{ host, address string }
+
 func newDatacentre(t *testing.T, f *fleet) *datacentre {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	d := &datacentre{
-		t: t, fleet: f, ctx: ctx, booted: make(map[string]context.CancelFunc), listens: make(map[string]string),
+		t: t, fleet: f, ctx: ctx, booted: make(map[string]context.CancelFunc), listens: make(map[string]listening),
 		replies: make(map[string]join.Reply), refused: make(map[string]error), dead: make(map[string]bool), data: make(map[string]string),
 	}
 	t.Cleanup(func() {
@@ -89,13 +93,13 @@ func (p powered) Create(ctx context.Context, req providers.CreateRequest) (provi
 	i, err := p.Provider.Create(ctx, req)
 	i = p.placed(i)
 	if err == nil && len(i.Addresses) > 0 {
-		p.dc.boot(req, i)
+		p.dc.boot(p.name+"/"+i.ID, req, i)
 	}
 	return i, err
 }
 
 func (p powered) Destroy(ctx context.Context, i providers.Instance) error {
-	p.dc.halt(i.Identity.ID())
+	p.dc.halt(p.name+"/"+i.ID, i.Identity.ID())
 	return p.Provider.Destroy(ctx, i)
 }
 
@@ -120,21 +124,20 @@ func (p powered) Check(ctx context.Context, settings []any) error {
 }
 
 // boot starts a host once.
-func (d *datacentre) boot(req providers.CreateRequest, i providers.Instance) {
+func (d *datacentre) boot(instance string, req providers.CreateRequest, i providers.Instance) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	id := req.Identity.ID()
-	if d.booted[id] != nil || d.dead[req.Host] {
+	if d.booted[instance] != nil || d.dead[req.Host] {
 		return
 	}
-	d.data[id] = string(req.UserData)
+	d.data[req.Identity.ID()] = string(req.UserData)
 	cfg, err := configOf(req.UserData)
 	if err != nil {
 		d.t.Errorf("user-data of %s: %v", req.Host, err)
 		return
 	}
 	ctx, cancel := context.WithCancel(d.ctx)
-	d.booted[id] = cancel
+	d.booted[instance] = cancel
 	h := roster.Host{Address: i.Addresses[0].String(), Ports: roster.DefaultPorts()}
 	if len(cfg.Endpoints) > 0 {
 		d.all.Go(func() { d.joinLater(ctx, cfg, h) })
@@ -145,7 +148,7 @@ func (d *datacentre) boot(req providers.CreateRequest, i providers.Instance) {
 		d.t.Error(err)
 		return
 	}
-	d.listens[h.APIAddress()] = l.Addr().String()
+	d.listens[h.APIAddress()] = listening{req.Host, l.Addr().String()}
 	d.all.Go(func() { d.waitToBeDialled(ctx, cfg, l) })
 }
 
@@ -168,10 +171,10 @@ func configOf(userData []byte) (join.Config, error) {
 }
 
 // halt ends a host.
-func (d *datacentre) halt(id string) {
+func (d *datacentre) halt(instance, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if cancel := d.booted[id]; cancel != nil {
+	if cancel := d.booted[instance]; cancel != nil {
 		cancel()
 	}
 	d.fleet.gone(id)
@@ -188,10 +191,11 @@ func (d *datacentre) waitToBeDialled(ctx context.Context, cfg join.Config, l net
 	}
 	reply, err := join.Run(ctx, cfg, key, roster.Facts{Hostname: cfg.Host}, l, discard)
 	d.mu.Lock()
-	if err != nil {
-		d.refused[cfg.HostID] = err
-	} else {
+	switch {
+	case err == nil:
 		d.replies[cfg.HostID] = reply
+	case ctx.Err() == nil:
+		d.refused[cfg.HostID] = err
 	}
 	d.mu.Unlock()
 	if err != nil {
@@ -227,8 +231,8 @@ func (d *datacentre) dial(ctx context.Context, network, address string) (net.Con
 	d.mu.Lock()
 	to, ok := d.listens[address]
 	d.mu.Unlock()
-	if !ok {
+	if !ok || d.only != "" && d.only != to.host {
 		return nil, fmt.Errorf("dial %s: nobody listens", address)
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, to)
+	return (&net.Dialer{}).DialContext(ctx, network, to.address)
 }

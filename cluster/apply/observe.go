@@ -127,7 +127,7 @@ func observed(cluster string, v state.View, seen sight, deps Deps, members roste
 	}
 	for _, m := range v.Sorted() {
 		id := providers.Identity{Cluster: cluster, Host: m.Name, Generation: m.Generation}.ID()
-		if !m.Listed {
+		if _, looked := seen[m.Provider]; !m.Listed || !looked { // a provider that was not asked is for the planner to refuse
 			o.Pending = append(o.Pending, plan.Pending{Host: m.Name, Generation: m.Generation, Provider: m.Provider})
 		}
 		if members != nil && !m.Joined {
