@@ -31,8 +31,11 @@ var (
 	owner    = regexp.MustCompile(`^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$`)
 )
 
+// ValidHostname reports whether a name can be a host's, with or without a domain (RFC 1123 section 2.1).
+func ValidHostname(name string) bool { return len(name) <= 253 && hostname.MatchString(name) }
+
 func (c *checker) document(doc Document) {
-	if doc.Hostname != "" && (!hostname.MatchString(doc.Hostname) || len(doc.Hostname) > 253) {
+	if doc.Hostname != "" && !ValidHostname(doc.Hostname) {
 		c.add("hostname", "use letters, digits and hyphens", "`%s` is no host name", doc.Hostname)
 	}
 	c.users(doc.Users)

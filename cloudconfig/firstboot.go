@@ -75,6 +75,7 @@ func (b FirstBoot) Merge(operator Document) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
+	operator.Users = explicitLocks(operator.Users)
 	merged, err := Merge(base, operator)
 	if err != nil {
 		return Document{}, fmt.Errorf("cannot merge the cloud-config of host %s: %w", b.Hostname, err)
@@ -88,6 +89,18 @@ func (b FirstBoot) Merge(operator Document) (Document, error) {
 		return base, nil
 	}
 	return merged, nil
+}
+
+// explicitLocks says of every password hash that it can be used, as whoever gives one means it, and as it was in 2014.
+// cloud-init would lock it unless told so.
+func explicitLocks(users []User) []User {
+	users = slices.Clone(users)
+	for i, u := range users {
+		if u.LockPasswd == nil && !u.Passwd.IsZero() {
+			users[i].LockPasswd = new(bool)
+		}
+	}
+	return users
 }
 
 // needsMusterd reports whether cloud-init would not do all that the document asks for.

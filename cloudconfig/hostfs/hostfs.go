@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -99,6 +100,18 @@ func (r *Root) Write(path string, data []byte, mode fs.FileMode, who *IDs) (Writ
 	return Describe(path, data, mode), r.sync(dir)
 }
 
+// Replace is Write for a file that keeps the mode and the owner that it has. A new one gets mode and who.
+func (r *Root) Replace(path string, data []byte, mode fs.FileMode, who *IDs) (Written, error) {
+	if info, err := r.Lstat(path); err == nil && info.Mode().IsRegular() {
+		mode = info.Mode() &^ fs.ModeType
+		who = ownerOf(info)
+	}
+	if os.Geteuid() != 0 {
+		who = nil // it is ours
+	}
+	return r.Write(path, data, mode, who)
+}
+
 // temporaryName is where a file is made ready. Names have at most 255 bytes.
 func temporaryName(base string) string {
 	if len(base) > 240 {
@@ -178,6 +191,34 @@ func (r *Root) MkdirAll(path string, mode fs.FileMode, who *IDs) error {
 		}
 	}
 	return r.root.Chmod(name, mode)
+}
+
+// EnsureDir makes a directory and those above it, with mode 0755. One that is there is left as it is.
+func (r *Root) EnsureDir(path string) error {
+	name, err := r.name(path)
+	if err != nil {
+		return err
+	}
+	return r.root.MkdirAll(name, 0o755)
+}
+
+// ReadDir lists the names in a directory in their order, none when there is no such directory.
+func (r *Root) ReadDir(path string) ([]string, error) {
+	name, err := r.name(path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := r.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }
 
 // ReadFile reads a regular file of at most limit bytes.

@@ -2,6 +2,7 @@ package hostfs
 
 import (
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,4 +26,12 @@ func (r *Root) label(name, temporary string) {
 		_ = unix.Fsetxattr(int(f.Fd()), selinuxLabel, value[:n], 0)
 		_ = f.Close()
 	}
+}
+
+// ownerOf is who a file belongs to.
+func ownerOf(info os.FileInfo) *IDs {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return &IDs{int(stat.Uid), int(stat.Gid)}
+	}
+	return nil
 }
