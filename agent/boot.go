@@ -30,6 +30,7 @@ type metaData struct {
 	LocalHostname string       `json:"local_hostname"`
 	LocalIPv4     string       `json:"local_ipv4"`
 	Ports         roster.Ports `json:"ports"` // zero means standard
+	BootID        string       `json:"boot_id"`
 }
 
 // host is what is known of this host before it has joined.
@@ -39,11 +40,12 @@ type host struct {
 	instance string     // the provider's ID of this host, the host ID where it gives none
 	listen   netip.Addr // the zero Addr for all
 	ports    roster.Ports
+	bootID   string // another one after each boot
 }
 
 // boot finds out who this host is. Where there is no cloud-init it does its work first.
 func boot(root string, log *slog.Logger) (host, error) {
-	h := host{root: root, ports: roster.DefaultPorts()}
+	h := host{root: root, ports: roster.DefaultPorts(), bootID: kernelBootID("/proc/sys/kernel/random/boot_id")}
 	meta, found, err := readMetaData(filepath.Join(root, metaDataFile))
 	if err != nil {
 		return host{}, err
@@ -52,7 +54,7 @@ func boot(root string, log *slog.Logger) (host, error) {
 		if h.listen, err = netip.ParseAddr(meta.LocalIPv4); err != nil {
 			return host{}, fmt.Errorf("cannot use %s: local_ipv4: %w", metaDataFile, err)
 		}
-		h.ports, h.instance = meta.Ports.OrDefault(), meta.InstanceID
+		h.ports, h.instance, h.bootID = meta.Ports.OrDefault(), meta.InstanceID, cmp.Or(meta.BootID, h.bootID)
 		if err := firstBoot(root, meta.InstanceID, h.listen, log); err != nil {
 			return host{}, err
 		}

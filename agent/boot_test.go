@@ -115,7 +115,7 @@ func TestFirstBootAddresses(t *testing.T) {
 }
 
 func TestFactsOfNothing(t *testing.T) {
-	if memory("/nonexistent") != 0 || bootID("/nonexistent") != "" || memory(os.DevNull) != 0 {
+	if memory("/nonexistent") != 0 || kernelBootID("/nonexistent") != "" || memory(os.DevNull) != 0 {
 		t.Error("facts are made up")
 	}
 }

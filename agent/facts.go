@@ -15,7 +15,7 @@ import (
 func (h host) facts(version string) roster.Facts {
 	f := roster.Facts{
 		Hostname: h.Host, OS: goruntime.GOOS, Architecture: goruntime.GOARCH, CPUs: goruntime.NumCPU(),
-		MemoryBytes: memory("/proc/meminfo"), BootID: bootID("/proc/sys/kernel/random/boot_id"), Version: version, Ports: h.ports,
+		MemoryBytes: memory("/proc/meminfo"), BootID: h.bootID, Version: version, Ports: h.ports,
 	}
 	if h.listen.IsValid() {
 		f.Addresses = []string{h.listen.String()}
@@ -30,8 +30,8 @@ func (h host) facts(version string) roster.Facts {
 	return f
 }
 
-// bootID is the kernel's, which is another one after each boot (random(4)).
-func bootID(path string) string {
+// kernelBootID is another one after each boot of the kernel (random(4)).
+func kernelBootID(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return ""

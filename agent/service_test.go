@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -78,6 +79,31 @@ func TestStatusFreshAndStale(t *testing.T) {
 		}
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("it took %v although it was known that there is no quorum", took)
+		}
+	})
+}
+
+// hanging is a store that never answers, but for old views.
+type hanging struct{ store.Store }
+
+func (h hanging) Range(ctx context.Context, _ string) (store.View, error) {
+	<-ctx.Done()
+	return store.View{}, fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+}
+
+// TestHangingStore answers with old records as soon as it is known that the quorum is gone, and else after a while.
+func TestHangingStore(t *testing.T) {
+	inBubble(t, 1, func(w *world) {
+		v := &voterStub{}
+		s := newService(w, v)
+		s.store = hanging{w.store}
+		for silent, want := range map[int32]time.Duration{0: freshTimeout, 2: 0} {
+			v.silent.Store(silent)
+			began := time.Now()
+			status, err := s.Status(w.t.Context())
+			if took := time.Since(began); err != nil || !status.Stale || len(status.Hosts) != 1 || took != want {
+				t.Errorf("%d silent voters: %+v, %v after %v, want %v", silent, status, err, took, want)
+			}
 		}
 	})
 }

@@ -21,7 +21,7 @@ var (
 	patternTexts = []string{
 		"lb@*.service", "*.service", "api@[12].service", "a.service", "?.*", "[", "*b*", `api@\3.service`,
 	}
-	goneID       = fmt.Sprintf("%032x", 99)
+	goneID = fmt.Sprintf("%032x", 99)
 )
 
 func hostID(i int) string {

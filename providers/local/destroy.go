@@ -153,7 +153,8 @@ func (p *Provider) endOne(each process, asked map[int]string, kill bool) error {
 		return sendSignal(p.processes, each, syscall.SIGKILL)
 	case asked[each.pid] != each.started:
 		asked[each.pid] = each.started
-		return sendSignal(p.processes, each, syscall.SIGTERM)
+		// A stopped process acts on SIGTERM only once it is continued (systemd.kill(5) does the same).
+		return errors.Join(sendSignal(p.processes, each, syscall.SIGTERM), sendSignal(p.processes, each, syscall.SIGCONT))
 	}
 	return nil
 }

@@ -50,6 +50,9 @@ type metaData struct {
 	Hostname   string     `json:"local_hostname"`
 	Address    netip.Addr `json:"local_ipv4"`
 	Ports      metaPorts  `json:"ports"`
+	// BootID is a new UUID whenever the host starts without a process of it being left, as after a loss of power. A
+	// musterd that is started again while units run finds the same one.
+	BootID string `json:"boot_id"`
 }
 
 // metaPorts are the TCP ports that the host listens on, 0 for the standard ones.
@@ -73,12 +76,13 @@ func (h host) launched() bool {
 	return err == nil
 }
 
-func (h host) writeMetaData(at endpoint) error {
+func (h host) writeMetaData(at endpoint, bootID string) error {
 	data, err := json.MarshalIndent(metaData{
 		InstanceID: h.InstanceID,
 		Hostname:   h.identity().Host,
 		Address:    at.address,
 		Ports:      metaPorts(at.ports),
+		BootID:     bootID,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -86,16 +90,22 @@ func (h host) writeMetaData(at endpoint) error {
 	return crashsafe.WriteFile(h.path(metaDataFile), append(data, '\n'), 0o600)
 }
 
-// endpoint is where the host listens. It is the zero value when that is not decided yet.
-func (h host) endpoint() (endpoint, error) {
+// metaData is the zero value when nothing was written yet.
+func (h host) metaData() (metaData, error) {
 	var meta metaData
 	data, err := os.ReadFile(h.path(metaDataFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return endpoint{}, nil
+		return meta, nil
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &meta)
 	}
+	return meta, err
+}
+
+// endpoint is where the host listens. It is the zero value when that is not decided yet.
+func (h host) endpoint() (endpoint, error) {
+	meta, err := h.metaData()
 	if err != nil {
 		return endpoint{}, fmt.Errorf("cannot read the address of host %s: %w", h.identity().Host, err)
 	}

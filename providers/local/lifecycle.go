@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/crashsafe"
 )
@@ -62,7 +64,7 @@ func (p *Provider) complete(ctx context.Context, h host, userData []byte) error 
 		err = p.step("leased")
 	}
 	if err == nil {
-		err = h.writeMetaData(at)
+		err = p.boot(h, at)
 	}
 	if err == nil {
 		err = crashsafe.WriteFile(h.path(userDataFile), userData, 0o600)
@@ -171,8 +173,24 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) (err 
 	if _, running, err := p.look().musterd(h); err != nil || running {
 		return err
 	}
-	if err := errors.Join(p.checkMusterd(), p.leases.keep(ctx, at, h.dir)); err != nil {
+	if err := errors.Join(p.checkMusterd(), p.leases.keep(ctx, at, h.dir), p.boot(h, at)); err != nil {
 		return err
 	}
 	return p.launch(ctx, h)
+}
+
+// boot writes the meta-data with which musterd starts. It is another boot unless some process of the host lives.
+func (p *Provider) boot(h host, at endpoint) error {
+	meta, err := h.metaData()
+	if err != nil {
+		return err
+	}
+	all, err := p.processes.all()
+	if err != nil {
+		return fmt.Errorf("cannot read the process table: %w", err)
+	}
+	if meta.BootID == "" || len(newKin(h.InstanceID).live(all)) == 0 {
+		meta.BootID = uuid.NewString()
+	}
+	return h.writeMetaData(at, meta.BootID)
 }

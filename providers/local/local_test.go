@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/providertest"
 )
@@ -177,12 +179,48 @@ func TestDestroyWhenMusterdIsGone(t *testing.T) {
 	if left := hostProcesses(t, h); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
-	// The one without an environment cannot be proved to be the host's any more, so it is ours to end.
-	for _, q := range before {
+	endNameless(t, p, before)
+}
+
+// endNameless ends the unit without an environment: once its musterd is gone, nothing proves it to be the host's.
+func endNameless(t *testing.T, p *Provider, units []process) {
+	t.Helper()
+	for _, q := range units {
 		if q.instance() == "" {
 			if err := sendSignal(p.processes, q, syscall.SIGKILL); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// TestBoots starts a host again: while a unit runs it is the same boot, and when nothing is left it is another.
+func TestBoots(t *testing.T) {
+	p := testProvider(t, shortDir(t))
+	for units, same := range map[string]bool{"1": true, "": false} {
+		instance, h := create(t, p, request("boots"+units, map[string]string{"STANDIN_UNITS": units}))
+		var running []process
+		if same {
+			running = awaitUnits(t, h)
+		}
+		before, err := h.metaData()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop(t, p, h)
+		if err := p.Start(t.Context(), instance); err != nil {
+			t.Fatal(err)
+		}
+		after, err := h.metaData()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (before.BootID == after.BootID) != same {
+			t.Errorf("units %q: boot %s, then %s", units, before.BootID, after.BootID)
+		}
+		endNameless(t, p, running)
+		if err := p.Destroy(t.Context(), instance); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -235,7 +273,11 @@ func TestHostDirectory(t *testing.T) {
 	}
 	want := map[string]any{
 		"instance_id": instance.ID, "local_hostname": "web-1", "local_ipv4": instance.Addresses[0].String(),
-		"ports": map[string]any{"api": 0.0, "client": 0.0, "peer": 0.0},
+		"ports":   map[string]any{"api": 0.0, "client": 0.0, "peer": 0.0},
+		"boot_id": meta["boot_id"],
+	}
+	if id, _ := meta["boot_id"].(string); uuid.Validate(id) != nil {
+		t.Errorf("boot ID %q", id)
 	}
 	if fmt.Sprint(meta) != fmt.Sprint(want) {
 		t.Errorf("meta-data %v, want %v", meta, want)

@@ -62,9 +62,11 @@ func New(ctx context.Context, config Config) (_ *Runtime, err error) {
 		config.LogLimit = DefaultLogLimit
 	}
 	rt := &Runtime{config: config, changed: make(chan struct{}, 1), units: map[string]*unit{}}
-	if rt.boot, err = bootID(); err != nil {
+	kernelBoot, err := bootID()
+	if err != nil {
 		return nil, err
 	}
+	rt.boot = kernelBoot + " " + config.Host.BootID // of the kernel, and of a host that is less than a machine
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of units: %w", err)
 	}

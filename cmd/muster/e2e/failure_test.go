@@ -200,3 +200,14 @@ func TestDaemonRestarted(t *testing.T) {
 		t.Errorf("units were restarted: before %v, after %v", before, after)
 	}
 }
+
+// TestPowerCycle ends a host with everything on it and starts it again before its lease ends: its units run again there.
+func TestPowerCycle(t *testing.T) {
+	c := sleepers(t, 3, 3, 6)
+	c.must("up", "--yes")
+	c.eventually(30*time.Second, whole(3, 3, 6))
+	c.signal(syscall.SIGKILL, c.hostProcesses("node-2", false))
+	c.must("up", "--yes")
+	c.eventually(30*time.Second, whole(3, 3, 6))
+	c.oneProcessEach(6)
+}

@@ -64,8 +64,10 @@ type cluster struct {
 func newCluster(t testing.TB, clusterFile string, units map[string]string) *cluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &cluster{t: t, dir: dir, state: filepath.Join(dir, "state"), file: filepath.Join(dir, "cluster.yaml"),
-		known: map[string]bool{}}
+	c := &cluster{
+		t: t, dir: dir, state: filepath.Join(dir, "state"), file: filepath.Join(dir, "cluster.yaml"),
+		known: map[string]bool{},
+	}
 	c.writeFile("cluster.yaml", clusterFile)
 	for name, content := range units {
 		c.writeFile(filepath.Join("units", name), content)
