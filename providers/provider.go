@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"time"
@@ -125,6 +126,12 @@ type Cleaner interface {
 // the hosts to come will work: credentials, images, networks, quota.
 type Checker interface {
 	Check(ctx context.Context, settings []any) error
+}
+
+// Consoler is implemented by providers that keep what a host says on its console. Console writes all that is there, and
+// with follow goes on until the host is gone or ctx ends, whose cause it returns then.
+type Consoler interface {
+	Console(ctx context.Context, instance Instance, follow bool, w io.Writer) error
 }
 
 // Error classes. A driver wraps one with %w; callers test with errors.Is.
