@@ -37,6 +37,7 @@ func Down(ctx context.Context, deps Deps, opts Options) (Result, error) {
 }
 
 func (r *run) down(ctx context.Context) (plan.Plan, error) {
+	r.report(Event{Phase: PhaseObserve, Message: "asking the providers what there is"})
 	seen, err := r.observe(ctx, nil)
 	if err != nil {
 		return plan.Plan{}, err

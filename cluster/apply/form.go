@@ -58,7 +58,7 @@ func (r *run) lead(ctx context.Context, b state.Bootstrap, a *admission) error {
 	if err := r.connect(b.Roster); err != nil {
 		return err
 	}
-	_, err := r.awaitFormed(ctx)
+	_, err := awaitFormed(ctx, r.fleet)
 	return err
 }
 
@@ -73,10 +73,10 @@ func (r *run) connect(members roster.Roster) error {
 }
 
 // awaitFormed waits until the voters have a leader.
-func (r *run) awaitFormed(ctx context.Context) (FleetStatus, error) {
+func awaitFormed(ctx context.Context, fleet Fleet) (FleetStatus, error) {
 	rest := pauses{30 * time.Millisecond, 300 * time.Millisecond}
 	for {
-		status, err := r.fleet.Status(ctx)
+		status, err := fleet.Status(ctx)
 		if err == nil && status.Formed {
 			return status, nil
 		}

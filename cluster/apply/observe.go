@@ -74,7 +74,6 @@ func (s sight) find(ref state.Ref) (instance providers.Instance, provider string
 
 // observe looks, and brings the journal up to what was seen. places has the provider of every host that is wanted.
 func (r *run) observe(ctx context.Context, places map[string]string) (sight, error) {
-	r.report(Event{Phase: PhaseObserve, Message: "asking the providers what there is"})
 	seen, err := look(ctx, r.deps, r.cluster(), r.guarded)
 	if err != nil {
 		return nil, fmt.Errorf("%w; nothing was changed", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/musterhq/muster/cluster/plan"
 	"github.com/musterhq/muster/cluster/roster"
@@ -97,9 +98,10 @@ func askStatus(ctx context.Context, deps Deps, dir *state.Reader, members roster
 	if err != nil {
 		return FleetStatus{}, err
 	}
-	status, err := fleet.Status(ctx)
-	if err == nil && !status.Formed {
-		err = ErrUnreachable
-	}
-	return status, err
+	ctx, cancel := context.WithTimeoutCause(ctx, patienceOfPreview, fmt.Errorf("waited %s", patienceOfPreview))
+	defer cancel()
+	return awaitFormed(ctx, fleet)
 }
+
+// patienceOfPreview outlasts an election among the voters.
+const patienceOfPreview = 3 * time.Second

@@ -105,7 +105,7 @@ func (r *run) reach(ctx context.Context, seen sight) (FleetStatus, error) {
 	r.report(Event{Phase: PhaseForm, Message: "waiting for the cluster to answer"})
 	ctx, cancel := context.WithTimeoutCause(ctx, min(patience, r.opts.Timeout), fmt.Errorf("waited %s", patience.Round(time.Second)))
 	defer cancel()
-	status, err := r.awaitFormed(ctx)
+	status, err := awaitFormed(ctx, r.fleet)
 	if err != nil {
 		return FleetStatus{}, fmt.Errorf("%w; a majority of its voters must run: see `muster status`", err)
 	}

@@ -50,6 +50,7 @@ func (r *run) up(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	r.report(Event{Phase: PhaseObserve, Message: "asking the providers what there is"})
 	seen, err := r.observe(ctx, places(r.deps.Spec))
 	if err != nil {
 		return Result{}, err
