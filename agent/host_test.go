@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -230,6 +231,26 @@ func TestEmptyStore(t *testing.T) {
 		if n := w.hosts[1].runtime.stopped("a.service"); n != 0 {
 			t.Errorf("it was stopped %d times", n)
 		}
+	})
+}
+
+// TestNeverTold has units on a host whose agent was never told of a schedule: they are not its to stop.
+func TestNeverTold(t *testing.T) {
+	inBubble(t, 1, func(w *world) {
+		h := w.hosts[1]
+		h.stop()
+		if err := h.runtime.Load(w.t.Context(), runtime.Unit{Name: "a.service", Hash: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.runtime.Start(w.t.Context(), "a.service"); err != nil {
+			t.Fatal(err)
+		}
+		h.start()
+		time.Sleep(time.Minute)
+		w.expect("no schedule", "1: a.service")
+		write(w, store.ScheduleKey(id(1)), store.Marshal[store.ScheduleRecord], store.ScheduleRecord{})
+		time.Sleep(time.Minute)
+		w.expect("an empty one", "1:")
 	})
 }
 

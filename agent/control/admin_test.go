@@ -108,6 +108,50 @@ func TestPutUnit(t *testing.T) {
 	}
 }
 
+// racing is a store in which somebody else is quicker, once.
+type racing struct {
+	store.Store
+	first func()
+}
+
+func (r *racing) Commit(ctx context.Context, c store.Commit) (int64, error) {
+	if first := r.first; first != nil {
+		r.first = nil
+		first()
+	}
+	return r.Store.Commit(ctx, c)
+}
+
+// TestRaces changes what a change was decided from, right before it is written: it is decided anew.
+func TestRaces(t *testing.T) {
+	c := newCluster(t)
+	a := newAdmin(t, c)
+	race := &racing{Store: c}
+	a.Store = race
+	c.submit("web@.service", "", store.DesiredInactive)
+
+	race.first = func() { c.submit("web@.service", "# newer\n", store.DesiredInactive) }
+	if _, err := a.PutUnit(t.Context(), api.Unit{Name: "web@1.service", Desired: "launched"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := unitOf(t, c, "web@1.service").File, unitOf(t, c, "web@.service").File; got != want {
+		t.Errorf("the instance has the contents %s, its template %s", got, want)
+	}
+	race.first = func() { c.commit(store.Delete(store.UnitKey("web@.service"))) }
+	_, err := a.PutUnit(t.Context(), api.Unit{Name: "web@2.service", Desired: "launched"})
+	refused(t, "the template goes", err, http.StatusNotFound, "web@.service")
+
+	race.first = func() { c.submit("web@1.service", "# other\n", store.DesiredLoaded) }
+	if _, err := a.PutUnit(t.Context(), api.Unit{Name: "web@1.service", Desired: "inactive"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := unitOf(t, c, "web@1.service"); got.Desired != store.DesiredInactive || got.File != store.FileSum([]byte(service+"# other\n")) {
+		t.Errorf("the unit is %+v", got)
+	}
+	race.first = func() { c.commit(store.Delete(store.UnitKey("web@1.service"))) }
+	refused(t, "deleted meanwhile", a.DeleteUnit(t.Context(), "web@1.service"), http.StatusNotFound, "web@1.service")
+}
+
 func unitOf(t *testing.T, c *cluster, name string) store.UnitRecord {
 	t.Helper()
 	item, err := c.Get(t.Context(), store.UnitKey(name))

@@ -350,6 +350,46 @@ func TestLostAnswer(t *testing.T) {
 	})
 }
 
+// TestDuplicates finds a unit in the schedules of two hosts, as a leader that was cut short between two commits leaves it:
+// the host that lives keeps it.
+func TestDuplicates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.join(1, 2, 3)
+		c.commit(store.Delete(store.AliveKey(id(3))))
+		c.submit("a.service", "", store.DesiredLaunched)
+		file := store.FileSum([]byte("[Service]\nExecStart=/bin/sleep 1\n"))
+		for _, n := range []int{2, 3} {
+			write(c, store.ScheduleKey(id(n)), store.Marshal[store.ScheduleRecord], store.ScheduleRecord{
+				Units: []store.ScheduledUnit{{Name: "a.service", File: file, Desired: store.DesiredLaunched}},
+			})
+		}
+		_, end := c.lead("node-1")
+		defer end()
+		time.Sleep(time.Second)
+		c.expect("after", "a.service@2")
+	})
+}
+
+// TestStaleSchedule writes from a view in which a record is older than it is by now.
+func TestStaleSchedule(t *testing.T) {
+	c := newCluster(t)
+	c.join(1)
+	record := store.ScheduleRecord{Units: []store.ScheduledUnit{}}
+	write(c, store.ScheduleKey(id(1)), store.Marshal[store.ScheduleRecord], record)
+	fence := store.Guard{Key: "/muster/leader/none", Kind: store.GuardCreateRevision}
+	s := &schedulerRound{Scheduler: &Scheduler{Store: c, Log: quiet()}, fence: fence, unseen: map[string]change{}}
+	for name, ch := range map[string]change{
+		"new":     {host: id(1), record: record},
+		"changed": {host: id(1), revision: 1, record: record},
+		"gone":    {host: id(1), revision: 1, gone: true},
+	} {
+		if err := s.write(t.Context(), []change{ch}); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s: %v, want a conflict", name, err)
+		}
+	}
+}
+
 // TestManyHosts schedules over more hosts than fit into one commit.
 func TestManyHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,6 @@ func (l *Leader) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer l.resign(ctx, lead)
 	l.Log.Info("lead the scheduling")
 	return l.serve(ctx, lead)
 }
@@ -96,15 +95,8 @@ func (l *Leader) serve(ctx context.Context, lead store.Leadership) error {
 	return g.Wait()
 }
 
-// resign and leave make way for the next leader at once. When they fail the session's end does.
-func (l *Leader) resign(ctx context.Context, lead store.Leadership) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
-	defer cancel()
-	if err := lead.Resign(ctx); err != nil {
-		l.Log.Debug("could not resign", "err", err)
-	}
-}
-
+// leave makes way for the next leader at once: the candidate's key goes with the session. When it fails the session's own
+// end does.
 func (l *Leader) leave(ctx context.Context, s store.Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
