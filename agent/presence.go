@@ -53,19 +53,28 @@ func (p *presence) hold(ctx context.Context, begun func()) error {
 	if err != nil {
 		return fmt.Errorf("cannot begin a session: %w", err)
 	}
-	if err := p.announce(ctx, session); err != nil {
-		return err
+	lost := make(chan error, 1)
+	living, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		defer end()
+		select {
+		case <-session.Done():
+			lost <- store.ErrSessionLost
+		case <-living.Done():
+			lost <- ctx.Err()
+		}
+	}()
+	// A session whose announcement failed is not revoked: the record may be there all the same, and would go with it.
+	failed := func(err error) { p.log.Warn("cannot announce this host", "err", err) }
+	err = pause.Until(living, longestPause, failed, func() error { return p.announce(living, session) })
+	if err == nil {
+		p.alive.Store(true)
+		p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
+		begun()
+		p.begun()
 	}
-	p.alive.Store(true)
-	p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
-	begun()
-	p.begun()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-session.Done():
-		return store.ErrSessionLost
-	}
+	return <-lost
 }
 
 // announce writes the alive record under the session and, if it changed, what the host says of itself.
@@ -81,13 +90,11 @@ func (p *presence) announce(ctx context.Context, session store.Session) error {
 	c := store.Commit{Ops: []store.Op{{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()}}}
 	said, err := p.store.Get(ctx, store.HostKey(p.id))
 	if err != nil {
-		return fmt.Errorf("cannot announce this host: %w", err)
+		return err
 	}
 	if !bytes.Equal(said.Value, facts) {
 		c.Ops = append(c.Ops, store.Put(store.HostKey(p.id), facts))
 	}
-	if _, err := p.store.Commit(ctx, c); err != nil {
-		return fmt.Errorf("cannot announce this host: %w", err)
-	}
-	return nil
+	_, err = p.store.Commit(ctx, c)
+	return err
 }

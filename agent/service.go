@@ -125,30 +125,28 @@ func (s *service) Units(ctx context.Context) ([]api.Unit, error) {
 
 // Unit reads one unit and its file.
 func (s *service) Unit(ctx context.Context, name string) (api.Unit, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*freshTimeout)
-	defer cancel()
 	if err := unitfile.CheckName(name); err != nil {
 		return api.Unit{}, api.Errorf(http.StatusBadRequest, "see `muster units`", "%v", err)
 	}
-	item, err := s.store.Get(ctx, store.UnitKey(name))
+	v, _, stale, err := s.read(ctx, []string{store.UnitKey(name)})
 	if err != nil {
 		return api.Unit{}, err
 	}
-	if item.ModRevision == 0 {
+	u, known := v.Units[name]
+	if !known {
 		return api.Unit{}, errNoUnit(name)
 	}
-	record, err := store.Unmarshal[store.UnitRecord](item.Value)
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	files, err := fleet.Load(ctx, s.store, []string{store.FileKey(u.Record.File)}, stale)
 	if err != nil {
 		return api.Unit{}, err
 	}
-	file, err := s.store.Get(ctx, store.FileKey(record.File))
-	if err != nil {
-		return api.Unit{}, err
+	content, found := files.File(u.Record.File)
+	if !found {
+		return api.Unit{}, fmt.Errorf("the contents of %s are gone from the store", name)
 	}
-	if file.ModRevision == 0 {
-		return api.Unit{}, fmt.Errorf("the contents of %s are gone", name)
-	}
-	return api.Unit{Name: name, Content: string(file.Value), Desired: string(record.Desired), Hash: record.File}, nil
+	return api.Unit{Name: name, Content: string(content), Desired: string(u.Record.Desired), Hash: u.Record.File}, nil
 }
 
 func errNoUnit(name string) error {

@@ -222,6 +222,11 @@ func TestUnitsAndLogs(t *testing.T) {
 		if err != nil || unit.Content != body {
 			t.Errorf("unit: %+v, %v", unit, err)
 		}
+		w.store.SetQuorum(false)
+		if unit, err := s.Unit(w.t.Context(), "a.service"); err != nil || unit.Content != body {
+			t.Errorf("unit without quorum: %+v, %v", unit, err)
+		}
+		w.store.SetQuorum(true)
 		var out strings.Builder
 		if err := s.Logs(w.t.Context(), "a.service", api.LogOptions{Lines: 5}, &out); err != nil || out.String() != "a.service 5\n" {
 			t.Errorf("logs: %q, %v", out.String(), err)
