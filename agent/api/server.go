@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/musterhq/muster/cluster/join"
 )
 
 // Fleet is the cluster as the server needs it. Errors are *Error where the caller is to blame; the store's errors may be
@@ -56,6 +58,9 @@ type Server struct {
 // client hears why.
 const writeTimeout = 2500 * time.Millisecond
 
+// answerTimeout is how long a caller may take to read an answer, or the next piece of one that goes on.
+const answerTimeout = 30 * time.Second
+
 // maxBody bounds what is read of a request: a unit file of 256 KiB, escaped.
 const maxBody = 1 << 20
 
@@ -97,7 +102,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, identif
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if rt.voter {
+	if rt.voter && rt.path != join.Path { // a join takes its own time
 		ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
@@ -130,6 +135,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

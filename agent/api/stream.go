@@ -82,10 +82,16 @@ func (e *eventStream) write(line []byte) error {
 		e.w.Header().Set("Cache-Control", "no-store")
 		e.started = true
 	}
+	allow(e.control)
 	if _, err := e.w.Write(line); err != nil {
 		return err
 	}
 	return e.control.Flush()
+}
+
+// allow gives a reader some time for the next piece. One that has stopped reading is left when it is over.
+func allow(c *http.ResponseController) {
+	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout)) // not supported by recorders in tests
 }
 
 // textStream flushes every write, so that followers see lines when they are printed.
@@ -99,6 +105,7 @@ func (t *textStream) Write(p []byte) (int, error) {
 	if err := t.start(); err != nil {
 		return 0, err
 	}
+	allow(t.control)
 	n, err := t.w.Write(p)
 	if err != nil {
 		return n, err
