@@ -139,6 +139,8 @@ func (d Document) expand(mine func(name string) bool, get func(name string) (val
 		if strings.HasSuffix(path, "].path") {
 			if problem := checkPath(changed); problem != "" {
 				findings.Add(d.placeOf(path, ""), "", "`%s` %s", changed, problem)
+			} else if Reserved(changed) {
+				findings.Add(d.placeOf(path, ""), "write it elsewhere", "`%s` is in `%s`, which is muster's own", changed, ReservedDir)
 			}
 		}
 	})

@@ -75,7 +75,7 @@ func (b FirstBoot) Merge(operator Document) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	operator.Users = explicitLocks(operator.Users)
+	operator.Users = asCloudInit(operator.Users)
 	merged, err := Merge(base, operator)
 	if err != nil {
 		return Document{}, fmt.Errorf("cannot merge the cloud-config of host %s: %w", b.Hostname, err)
@@ -91,13 +91,17 @@ func (b FirstBoot) Merge(operator Document) (Document, error) {
 	return merged, nil
 }
 
-// explicitLocks says of every password hash that it can be used, as whoever gives one means it, and as it was in 2014.
-// cloud-init would lock it unless told so.
-func explicitLocks(users []User) []User {
+// asCloudInit spells accounts so that cloud-init takes them as they are meant. It would lock a password unless told not to;
+// whoever gives a hash means it to be used, as in 2014. And cloud-init's schema knows one sudo rule, into which sudoers(5)
+// lets several be joined.
+func asCloudInit(users []User) []User {
 	users = slices.Clone(users)
 	for i, u := range users {
 		if u.LockPasswd == nil && !u.Passwd.IsZero() {
 			users[i].LockPasswd = new(bool)
+		}
+		if len(u.Sudo) > 1 {
+			users[i].Sudo = Rules{strings.Join(u.Sudo, " : ")}
 		}
 	}
 	return users

@@ -2,6 +2,8 @@ package cloudconfig_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +23,17 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	corpus, err := filepath.Glob("testdata/2014/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range corpus {
+		seed, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bytes.Contains(data, []byte("file:")) {
 			return // a secret's file: nothing is to be read here
@@ -29,11 +42,15 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if expanded, err := doc.ExpandAddresses(addresses()); err == nil && len(expanded.Uses) > 0 {
+			t.Fatalf("uses are left: %v", expanded.Uses)
+		}
 		out := doc.Render()
 		again, err := cloudconfig.Parse("f", out)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
+		doc, again = withoutPlaces(doc), withoutPlaces(again)
 		if !cmp.Equal(doc, again) || !bytes.Equal(out, again.Render()) {
 			t.Fatalf("%s\n%s", cmp.Diff(doc, again), out)
 		}

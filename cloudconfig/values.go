@@ -57,6 +57,14 @@ func (r *Rules) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
 	d.Node(node, &(*r)[0])
 }
 
+// MarshalYAML writes one rule as a string: older schemas of cloud-init know no list.
+func (r Rules) MarshalYAML() (any, error) {
+	if len(r) == 1 {
+		return r[0], nil
+	}
+	return []string(r), nil
+}
+
 // UnmarshalStrict reads a line for the shell, or a list of a program and its arguments.
 func (c *Command) UnmarshalStrict(d *strictyaml.Decoder, node *yaml.Node) {
 	if node.Kind == yaml.ScalarNode {
@@ -76,6 +84,21 @@ func (c Command) String() string {
 		return strings.Join(c.Args, " ")
 	}
 	return c.Shell
+}
+
+// Script is one shell script of all commands, as cloud-init makes it: what one sets the next finds, and a failure stops
+// nothing.
+func Script(commands []Command) []byte {
+	var b strings.Builder
+	b.WriteString("#!/bin/sh\n")
+	for _, c := range commands {
+		line := strings.TrimSuffix(c.Shell, "\n")
+		if len(c.Args) > 0 {
+			line = quoteAll(c.Args)
+		}
+		b.WriteString(line + "\n")
+	}
+	return []byte(b.String())
 }
 
 // UnmarshalStrict reads octal digits. A number without quotes must begin with 0: YAML and cloud-init would take another

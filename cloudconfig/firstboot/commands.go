@@ -29,7 +29,7 @@ func (b *boot) bootCommands(ctx context.Context) error {
 	if len(b.content.doc.BootCmd) == 0 {
 		return nil
 	}
-	return b.script(ctx, "bootcmd", shellScript(b.content.doc.BootCmd))
+	return b.script(ctx, "bootcmd", cloudconfig.Script(b.content.doc.BootCmd))
 }
 
 // commandsOnce runs runcmd and the scripts, unless they have been started for this instance before.
@@ -54,33 +54,12 @@ func (b *boot) commandsOnce(ctx context.Context) error {
 	}
 	var failures []error
 	if len(runcmd) > 0 {
-		failures = append(failures, b.script(ctx, "runcmd", shellScript(runcmd)))
+		failures = append(failures, b.script(ctx, "runcmd", cloudconfig.Script(runcmd)))
 	}
 	for i, script := range b.content.scripts {
 		failures = append(failures, b.script(ctx, fmt.Sprintf("script-%d", i+1), script))
 	}
 	return errors.Join(failures...)
-}
-
-// shellScript is one script for all commands, as cloud-init makes it: what one sets the next finds, and a failure stops
-// nothing.
-func shellScript(commands []cloudconfig.Command) []byte {
-	var b strings.Builder
-	b.WriteString("#!/bin/sh\n")
-	for _, c := range commands {
-		if len(c.Args) == 0 {
-			b.WriteString(strings.TrimSuffix(c.Shell, "\n") + "\n")
-			continue
-		}
-		for i, word := range c.Args {
-			if i > 0 {
-				b.WriteByte(' ')
-			}
-			b.WriteString("'" + strings.ReplaceAll(word, "'", `'\''`) + "'")
-		}
-		b.WriteByte('\n')
-	}
-	return []byte(b.String())
 }
 
 // script runs a script from a file that root alone can read: arguments of processes are public.
