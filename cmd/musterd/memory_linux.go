@@ -38,8 +38,8 @@ type mapping struct {
 	file       string
 }
 
-// pristine reads from smaps (proc_pid_smaps(5)) the mappings of files that cannot be written and of which no page differs
-// from the file: giving their pages back loses nothing.
+// pristine reads from smaps (proc_pid_smaps(5)) the mappings of files that cannot be written and of which no page is this
+// process's own copy (Anonymous): the file has everything, and giving the pages back loses nothing.
 func pristine(smaps io.Reader) []mapping {
 	var found []mapping
 	var m mapping
@@ -60,8 +60,7 @@ func pristine(smaps io.Reader) []mapping {
 			m, candidate = parseMapping(fields)
 			continue
 		}
-		switch fields[0] {
-		case "Anonymous:", "Private_Dirty:", "Shared_Dirty:", "Locked:":
+		if fields[0] == "Anonymous:" || fields[0] == "Locked:" {
 			candidate = candidate && len(fields) > 1 && fields[1] == "0"
 		}
 	}

@@ -11,7 +11,7 @@ import (
 func TestPristine(t *testing.T) {
 	const smaps = `00400000-00a00000 r-xp 00000000 08:01 17 /opt/muster/bin/musterd
 Rss:                6000 kB
-Shared_Dirty:          0 kB
+Shared_Dirty:       6000 kB
 Private_Dirty:         0 kB
 Anonymous:             0 kB
 VmFlags: rd ex mr mw me
