@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ func (r *run) fix(ctx context.Context, p plan.Plan, answered map[string]provider
 }
 
 func errNoVoters(missing []string) error {
-	return fmt.Errorf("cannot form the cluster without its voters %s; run `muster up` again when they can be made", strings.Join(missing, ", "))
+	return fmt.Errorf("cannot form the cluster without its voters %s; run `muster up` again when they can be made",
+		strings.Join(missing, ", "))
 }
 
 // failedVoters are the hosts that are to vote and could not be made.
@@ -67,45 +69,54 @@ func member(a plan.Action, i providers.Instance) roster.Host {
 func (r *run) awaitAddresses(ctx context.Context, p plan.Plan, answered map[string]providers.Instance) map[string]providers.Instance {
 	limited, cancel := context.WithTimeoutCause(ctx, r.opts.Timeout, errTimeout)
 	defer cancel()
-	placed, open := make(map[string]providers.Instance), make(map[string]plan.Action)
-	sort := func(a plan.Action, i providers.Instance) {
-		switch {
-		case i.State == providers.StateFailed:
-			delete(open, a.ID)
-			r.fail(a.Host, a.Provider, PhaseBoot, fmt.Errorf("its instance failed at the provider"))
-		case len(i.Addresses) > 0:
-			delete(open, a.ID)
-			placed[a.ID] = i
-		}
-	}
+	w := placing{run: r, open: make(map[string]plan.Action), placed: make(map[string]providers.Instance)}
 	for _, a := range p.Of(plan.Create, plan.Replace, plan.Start, plan.Keep) {
 		if r.hasFailed(a.Host) {
 			continue
 		}
-		open[a.ID] = a
+		w.open[a.ID] = a
 		if i, ok := answered[a.ID]; ok {
-			sort(a, i)
-		} else if a.Instance.ID != "" {
-			sort(a, a.Instance)
+			w.sort(a, i)
+		} else if a.Kind == plan.Keep {
+			w.sort(a, a.Instance)
 		}
 	}
 	rest := pauses{100 * time.Millisecond, 3 * time.Second}
-	for len(open) > 0 && rest.rest(limited) == nil {
+	for len(w.open) > 0 && rest.rest(limited) == nil {
 		seen, err := look(limited, r.deps, r.cluster(), r.guarded)
 		if err != nil {
 			r.deps.Log.Warn("cannot look for addresses", "error", err)
 			continue
 		}
-		for _, a := range open {
+		for _, a := range w.open {
 			if i, _, ok := seen.find(refOf(a)); ok {
-				sort(a, i)
+				w.sort(a, i)
 			}
 		}
 	}
 	if context.Cause(ctx) == nil {
-		for _, a := range open {
+		for _, a := range w.open {
 			r.fail(a.Host, a.Provider, PhaseBoot, r.notReady(a.Host, a.Provider, "it has no address yet"))
 		}
 	}
-	return placed
+	return w.placed
+}
+
+// placing is the wait for addresses.
+type placing struct {
+	run    *run
+	open   map[string]plan.Action        // hosts without an address, by host ID
+	placed map[string]providers.Instance // with one
+}
+
+// sort tells from an instance whether its host is still to be waited for.
+func (w placing) sort(a plan.Action, i providers.Instance) {
+	switch {
+	case i.State == providers.StateFailed:
+		delete(w.open, a.ID)
+		w.run.fail(a.Host, a.Provider, PhaseBoot, errors.New("its instance failed at the provider"))
+	case len(i.Addresses) > 0:
+		delete(w.open, a.ID)
+		w.placed[a.ID] = i
+	}
 }

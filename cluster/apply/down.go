@@ -80,7 +80,8 @@ func demolition(name, cluster string, v state.View, seen sight) (plan.Plan, erro
 	}
 	for _, m := range v.Sorted() {
 		if _, looked := seen[m.Provider]; !looked {
-			return p, fmt.Errorf("cannot end the cluster: host %s is at provider %s, which is not in the cluster file; put the provider back", m.Name, m.Provider)
+			return p, fmt.Errorf("cannot end the cluster: host %s is at provider %s, which is not in the cluster file; put it back",
+				m.Name, m.Provider)
 		}
 		if _, _, there := seen.find(m.Ref); there {
 			continue

@@ -36,8 +36,8 @@ func (r *run) resume(ctx context.Context, b state.Bootstrap, seen sight) error {
 		r.forgive()
 		return r.record(state.Entry{Kind: state.KindAbandoned})
 	default:
-		return fmt.Errorf("cannot go on: the cluster may have formed, and %d of its %d voters are gone; bring their instances back, or end it with `muster down`",
-			lost, len(b.InitialCluster))
+		return fmt.Errorf("cannot go on: the cluster may have formed, and %d of its %d voters are gone; "+
+			"bring their instances back, or end it with `muster down`", lost, len(b.InitialCluster))
 	}
 }
 

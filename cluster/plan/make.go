@@ -101,7 +101,8 @@ func (m *maker) preference(a, b sighting) int {
 		}
 		return 1
 	}
-	return cmp.Or(first(m.usable(a), m.usable(b)), first(a.member, b.member), first(a.State != providers.StateStopped, b.State != providers.StateStopped),
+	return cmp.Or(first(m.usable(a), m.usable(b)), first(a.member, b.member),
+		first(a.State != providers.StateStopped, b.State != providers.StateStopped),
 		cmp.Compare(b.Generation, a.Generation), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID), cmp.Compare(a.provider, b.provider))
 }
 
@@ -260,7 +261,10 @@ func (m *maker) leftovers() {
 }
 
 func (m *maker) destroy(s sighting, reason string) {
-	a := Action{Kind: Destroy, Host: s.Host, Provider: s.provider, Generation: s.Generation, ID: s.Identity.ID(), Reason: reason, Instance: s.Instance}
+	a := Action{
+		Kind: Destroy, Host: s.Host, Provider: s.provider, Generation: s.Generation, ID: s.Identity.ID(), Reason: reason,
+		Instance: s.Instance,
+	}
 	if member, ok := m.seen.Roster.ByID(a.ID); ok {
 		a.Member, a.Voter = member.ID, member.Voter
 	}
@@ -272,7 +276,9 @@ func (m *maker) destroy(s sighting, reason string) {
 
 // destroyPending ends what may exist. Its Instance has an identity but no ID.
 func (m *maker) destroyPending(p Pending, reason string) {
-	a := Action{Kind: Destroy, Host: p.Host, Provider: p.Provider, Generation: p.Generation, ID: m.id(p.Host, p.Generation), Reason: reason}
+	a := Action{
+		Kind: Destroy, Host: p.Host, Provider: p.Provider, Generation: p.Generation, ID: m.id(p.Host, p.Generation), Reason: reason,
+	}
 	a.Instance.Identity = providers.Identity{Cluster: m.seen.ClusterID, Host: p.Host, Generation: p.Generation}
 	if member, ok := m.seen.Roster.ByID(a.ID); ok {
 		a.Member, a.Voter = member.ID, member.Voter

@@ -208,15 +208,15 @@ func (m *maker) checkMajority() error {
 func majorityError(leaving []string, vanish, present int) error {
 	names := strings.Join(leaving, ", ")
 	if present == 1 {
-		return fmt.Errorf("cannot plan: %s is the only voter and would leave: %w; keep it until other voters have joined, or end the cluster with `muster down`",
-			names, ErrMajority)
+		return fmt.Errorf("cannot plan: %s is the only voter and would leave: %w; keep it until other voters have joined, "+
+			"or end the cluster with `muster down`", names, ErrMajority)
 	}
 	if dead := vanish - len(leaving); dead > 0 {
-		return fmt.Errorf("cannot plan: %s would leave while %d of %d voters are gone: %w; keep them in the cluster file until the lost ones are replaced",
-			names, dead, present, ErrMajority)
+		return fmt.Errorf("cannot plan: %s would leave while %d of %d voters are gone: %w; keep them in the cluster file "+
+			"until the lost ones are replaced", names, dead, present, ErrMajority)
 	}
-	return fmt.Errorf("cannot plan: %s would leave, %d of %d voters: %w; go in two steps: take out fewer of them, run `muster up`, then the rest",
-		names, vanish, present, ErrMajority)
+	return fmt.Errorf("cannot plan: %s would leave, %d of %d voters: %w; go in two steps: take out fewer of them, "+
+		"run `muster up`, then the rest", names, vanish, present, ErrMajority)
 }
 
 // check refuses half a view.
@@ -244,8 +244,8 @@ func (m *maker) check() error {
 	}
 	for _, p := range slices.Sorted(maps.Keys(places)) {
 		if !known[p] {
-			return fmt.Errorf("cannot plan: host %s is at provider %s, which is not in the cluster file; leave the provider there until its hosts are gone",
-				places[p], p)
+			return fmt.Errorf("cannot plan: host %s is at provider %s, which is not in the cluster file; "+
+				"leave the provider there until its hosts are gone", places[p], p)
 		}
 	}
 	return nil
