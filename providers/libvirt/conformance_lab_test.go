@@ -227,8 +227,9 @@ func leftovers(t *testing.T, p *Provider, cluster string) []string {
 		return errors.Join(err, netErr, poolErr)
 	})
 	err := filepath.WalkDir(daemon.dir, func(path string, entry os.DirEntry, err error) error {
-		inPool := strings.HasPrefix(path, p.config.Pool) || strings.Contains(path, "muster-"+cluster[:8])
-		if err == nil && inPool && !strings.Contains(path, "/log/") {
+		ours := strings.HasPrefix(path, p.config.Pool) || strings.Contains(path, "muster-"+cluster[:8])
+		// Logs and process IDs of what ended are the daemon's to keep.
+		if err == nil && ours && !strings.Contains(path, "/log/") && !strings.Contains(path, "/run/") {
 			left = append(left, path)
 		}
 		return nil

@@ -34,7 +34,7 @@ func (p *Provider) session(ctx context.Context, do func(context.Context, *client
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	c := &client{golibvirt.NewWithDialer(dialers.NewAlreadyConnected(conn))}
+	c := &client{golibvirt.NewWithDialer(dialers.NewAlreadyConnected(newFrames(conn)))}
 	if err := c.ConnectToURI(golibvirt.QEMUSystem); err != nil {
 		return sessionError(ctx, fmt.Errorf("cannot open %s: %w", golibvirt.QEMUSystem, err))
 	}

@@ -261,4 +261,3 @@ func (c *client) imageUsed(pool golibvirt.StoragePool, sum string) (bool, error)
 	}
 	return false, nil
 }
-

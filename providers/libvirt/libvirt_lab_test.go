@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +55,9 @@ func withDaemon(run func() int) (code int, err error) {
 	}
 	cmd := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", script, dir)
 	cmd.Stdout, cmd.Stderr = log, log
+	// A test that times out takes the daemon with it, as long as the thread that started it is there.
+	runtime.LockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return 1, err
 	}

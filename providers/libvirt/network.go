@@ -14,7 +14,9 @@ import (
 )
 
 // makesNetwork tells whether hosts are in a network that muster makes.
-func (p *Provider) makesNetwork() bool { return p.config.Network.Name == "" && p.config.Network.Bridge == "" }
+func (p *Provider) makesNetwork() bool {
+	return p.config.Network.Name == "" && p.config.Network.Bridge == ""
+}
 
 // network is a network that muster made, as it is now.
 type network struct {
