@@ -176,7 +176,7 @@ func tailOffset(path string, lines int) (offset int64, found int, err error) {
 const logPause = time.Second
 
 // boundLog moves the log out of the way whenever it has become too large. It copies and truncates, because the unit
-// has the file open; what is written in between is lost.
+// has the file open. What is written between the last look at the file and the cut, microseconds later, is lost.
 func (u *unit) boundLog(ctx context.Context) {
 	for ctx.Err() == nil {
 		news, forget, err := u.rt.grown.next(u.path(logFile))
@@ -204,13 +204,19 @@ func (u *unit) boundLog(ctx context.Context) {
 	}
 }
 
+// maxLooks bounds the pursuit of a unit that writes as fast as its log is copied.
+const maxLooks = 64
+
 // moveLog makes log.1 of the log.
 func (u *unit) moveLog() error {
 	f, err := os.OpenFile(u.path(oldLogFile)+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = copyFrom(f, u.path(logFile), 0)
+	for copied, end, looks := int64(-1), int64(0), 0; err == nil && end > copied && looks < maxLooks; looks++ {
+		copied = end
+		end, err = copyFrom(f, u.path(logFile), copied) // what was added meanwhile
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
