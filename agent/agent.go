@@ -57,7 +57,8 @@ type agent struct {
 }
 
 // assemble opens everything that the managers need, from the inside out.
-func assemble(ctx context.Context, h host, storage join.Storage, id join.Identity, facts roster.Facts, log *slog.Logger) (_ *agent, err error) {
+func assemble(ctx context.Context, h host, storage join.Storage, id join.Identity, facts roster.Facts, log *slog.Logger,
+) (_ *agent, err error) {
 	self, ok := id.Roster.ByID(h.HostID)
 	if !ok {
 		return nil, errors.New("this host is not in the roster that it received when it joined; create it again with `muster up`")

@@ -109,7 +109,7 @@ const configVersion = 1
 func readConfig(path string) (join.Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return join.Config{}, fmt.Errorf("this host was not told of a cluster: there is no %s; `muster up` makes hosts that have it", path)
+		return join.Config{}, fmt.Errorf("this host knows of no cluster: there is no %s; `muster up` makes hosts that have it", path)
 	}
 	if err != nil {
 		return join.Config{}, fmt.Errorf("cannot read the host's configuration: %w", err)
@@ -120,7 +120,8 @@ func readConfig(path string) (join.Config, error) {
 	}
 	switch {
 	case cfg.Version != configVersion:
-		return join.Config{}, fmt.Errorf("cannot use %s: version %d, this musterd knows %d; update it", path, cfg.Version, configVersion)
+		return join.Config{}, fmt.Errorf("cannot use %s: version %d, this musterd knows %d; update it", path, cfg.Version,
+			configVersion)
 	case !roster.ValidID(cfg.HostID), !roster.ValidName(cfg.Host), cfg.ClusterID == "", cfg.Lease() <= 0:
 		return join.Config{}, fmt.Errorf("cannot use %s: host, host_id, cluster_id or lease_ms is missing or malformed", path)
 	}

@@ -59,7 +59,7 @@ func (c *credentials) renew(ctx context.Context) (time.Duration, error) {
 	if err != nil || c.id.Voter == nil {
 		return next, err
 	}
-	for file, mint := range map[string]func(roster.Host, string, time.Time) (pki.Pair, error){
+	for file, mint := range map[string]minter{
 		c.storage.PeerFile(): c.id.Issuer.MintPeer, c.storage.ControlFile(): c.id.Issuer.MintControl,
 	} {
 		due, err := c.remint(file, mint)
@@ -103,8 +103,11 @@ func (c *credentials) ask(ctx context.Context, chain []byte) ([]byte, error) {
 	return []byte(reply.Certificate), err
 }
 
+// minter makes a pair of credentials for a voter.
+type minter func(h roster.Host, clusterID string, now time.Time) (pki.Pair, error)
+
 // remint replaces a voter's pair if it is due or is not there.
-func (c *credentials) remint(file string, mint func(roster.Host, string, time.Time) (pki.Pair, error)) (time.Duration, error) {
+func (c *credentials) remint(file string, mint minter) (time.Duration, error) {
 	pair, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("cannot read %s: %w", file, err)

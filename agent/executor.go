@@ -203,7 +203,8 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	for _, s := range observed {
 		loaded[s.Name] = true
 		state := store.UnitState{
-			Name: s.Name, File: cmp.Or(s.RunningHash, s.Hash), Load: s.Load, Active: s.Active, Sub: s.Sub, Reason: s.Reason, Since: s.Since,
+			Name: s.Name, File: cmp.Or(s.RunningHash, s.Hash), Load: s.Load, Active: s.Active, Sub: s.Sub, Reason: s.Reason,
+			Since: s.Since,
 		}
 		if f, failed := e.failures[s.Name]; failed {
 			state.Reason = f.err.Error()
@@ -213,7 +214,8 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	for unit, f := range e.failures {
 		if !loaded[unit] {
 			states = append(states, store.UnitState{
-				Name: unit, File: f.file, Load: "error", Active: "inactive", Sub: "dead", Reason: f.err.Error(), Since: f.retry.Add(-f.wait),
+				Name: unit, File: f.file, Load: "error", Active: "inactive", Sub: "dead", Reason: f.err.Error(),
+				Since: f.retry.Add(-f.wait),
 			})
 		}
 	}

@@ -87,7 +87,8 @@ func (l logReader) local(ctx context.Context, name string, o api.LogOptions, w i
 
 func (l logReader) remote(ctx context.Context, h roster.Host, name string, o api.LogOptions, w io.Writer) error {
 	if l.control == nil {
-		return api.Errorf(http.StatusMisdirectedRequest, "ask a voter", "unit %s is on host %s and this host may not read its logs", name, h.Name)
+		return api.Errorf(http.StatusMisdirectedRequest, "ask a voter", "unit %s is on host %s, whose logs this host may not read",
+			name, h.Name)
 	}
 	c := api.NewClient([]api.Endpoint{{Name: h.Name, Address: h.APIAddress()}}, l.control)
 	defer c.Close()
@@ -96,8 +97,8 @@ func (l logReader) remote(ctx context.Context, h roster.Host, name string, o api
 	var answer *api.Error
 	if errors.As(err, &answer) && answer.Status == http.StatusServiceUnavailable {
 		// The caller is not to try other voters for that, or to wait.
-		return api.Errorf(http.StatusBadGateway, "`muster status` tells how the host is", "host %s, which has unit %s, does not answer: %s",
-			h.Name, name, answer.Message)
+		return api.Errorf(http.StatusBadGateway, "`muster status` tells how the host is",
+			"host %s, which has unit %s, does not answer: %s", h.Name, name, answer.Message)
 	}
 	return err
 }

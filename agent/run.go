@@ -70,7 +70,8 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // identify returns what this host received when it joined. It joins first if it has not, however long that takes.
-func identify(ctx context.Context, h host, storage join.Storage, l net.Listener, facts roster.Facts, log *slog.Logger) (join.Identity, error) {
+func identify(ctx context.Context, h host, storage join.Storage, l net.Listener, facts roster.Facts, log *slog.Logger,
+) (join.Identity, error) {
 	id, err := storage.Load(h.Config)
 	if !errors.Is(err, join.ErrNoIdentity) {
 		return id, err

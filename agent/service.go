@@ -50,7 +50,8 @@ func (s *service) Status(ctx context.Context) (api.Status, error) {
 }
 
 // read loads records: fresh ones, or old ones as soon as it is known that there are no fresh ones.
-func (s *service) read(ctx context.Context, prefixes []string) (v fleet.View, health []fleet.VoterHealth, stale bool, err error) {
+func (s *service) read(ctx context.Context, prefixes []string,
+) (v fleet.View, health []fleet.VoterHealth, stale bool, err error) {
 	fresh, giveUp := context.WithTimeout(ctx, freshTimeout)
 	defer giveUp()
 	var wg sync.WaitGroup

@@ -49,7 +49,8 @@ func identify(state *tls.ConnectionState, clusterID string) (Caller, error) {
 		return Caller{}, Errorf(http.StatusForbidden, hint, "%v", err)
 	}
 	if peer.ClusterID != clusterID {
-		return Caller{}, Errorf(http.StatusForbidden, hint, "the certificate is of cluster %s, this is %s", peer.ClusterID, clusterID)
+		return Caller{}, Errorf(http.StatusForbidden, hint, "the certificate is of cluster %s, this is %s",
+			peer.ClusterID, clusterID)
 	}
 	switch peer.Role {
 	case pki.RoleHost:

@@ -74,7 +74,9 @@ func NewSocketClient(path string) *Client {
 }
 
 func newClient(endpoints []Endpoint, scheme string, t *http.Transport) *Client {
-	return &Client{endpoints: slices.Clone(endpoints), scheme: scheme, http: &http.Client{Transport: t}, failed: map[string]time.Time{}}
+	return &Client{
+		endpoints: slices.Clone(endpoints), scheme: scheme, http: &http.Client{Transport: t}, failed: map[string]time.Time{},
+	}
 }
 
 // Close drops idle connections.
@@ -316,9 +318,10 @@ func summary(failures []string, busy, misdirected *Error) *Error {
 	case misdirected != nil:
 		return misdirected
 	case silent == "":
-		return Errorf(http.StatusServiceUnavailable, "muster the cluster with `muster up`", "no host of the cluster is known")
+		return Errorf(http.StatusServiceUnavailable, "make the cluster with `muster up`", "no host of the cluster is known")
 	}
-	return Errorf(http.StatusServiceUnavailable, "start the hosts with `muster up`", "no host of the cluster answers: %s", silent)
+	return Errorf(http.StatusServiceUnavailable, "start the hosts with `muster up`",
+		"no host of the cluster answers: %s", silent)
 }
 
 // once asks one endpoint. An answer that is not 2xx is an *Error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -30,7 +31,11 @@ func IsNotFound(err error) bool {
 }
 
 // hintNoQuorum is what to do when the store does not take writes.
-const hintNoQuorum = "a majority of the voters must run: see `muster status`, start them with `muster up`; units go on meanwhile"
+const hintNoQuorum = "a majority of the voters must run: see `muster status`, start them with `muster up`; " +
+	"units go on meanwhile"
+
+// hintVersions is what to do when the two sides do not understand each other.
+const hintVersions = "muster and the agents must be of the same version"
 
 // classify turns any error into one for the caller.
 func classify(err error) *Error {
@@ -38,7 +43,7 @@ func classify(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrSessionLost):
+	case isAny(err, store.ErrUnavailable, context.DeadlineExceeded, store.ErrSessionLost):
 		return Errorf(http.StatusServiceUnavailable, hintNoQuorum, "the voters do not answer: %v", err)
 	case errors.Is(err, store.ErrConflict):
 		return Errorf(http.StatusConflict, "someone else changed it at the same time; try again", "%v", err)
@@ -46,6 +51,10 @@ func classify(err error) *Error {
 		return Errorf(http.StatusForbidden, "this host may not do that; ask a voter", "%v", err)
 	}
 	return Errorf(http.StatusInternalServerError, "see the log of musterd on that host", "%v", err)
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 func writeError(w http.ResponseWriter, err error) {

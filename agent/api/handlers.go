@@ -48,7 +48,8 @@ func (s *Server) putUnit(w http.ResponseWriter, r *http.Request, _ Caller) error
 	}
 	name := r.PathValue("name")
 	if unit.Name != "" && unit.Name != name {
-		return Errorf(http.StatusBadRequest, "send the unit under its own name", "the path says %s, the body %s", name, unit.Name)
+		return Errorf(http.StatusBadRequest, "send the unit under its own name", "the path says %s, the body %s",
+			name, unit.Name)
 	}
 	unit.Name = name
 	outcome, err := s.Admin.PutUnit(r.Context(), unit)
@@ -171,9 +172,10 @@ func readJSON(r *http.Request, into any) error {
 	}
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
-		return Errorf(http.StatusRequestEntityTooLarge, "make it smaller", "the request has more than %d bytes", tooLong.Limit)
+		return Errorf(http.StatusRequestEntityTooLarge, "make it smaller", "the request has more than %d bytes",
+			tooLong.Limit)
 	}
-	return Errorf(http.StatusBadRequest, "muster and the agents must be of the same version", "cannot read the request: %v", err)
+	return Errorf(http.StatusBadRequest, hintVersions, "cannot read the request: %v", err)
 }
 
 func writeOutcome(w http.ResponseWriter, o Outcome) {

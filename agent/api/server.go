@@ -86,8 +86,7 @@ func (s *Server) mux(identify func(*http.Request) (Caller, error), roles Role) h
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, Errorf(http.StatusNotFound, "muster and the agents must be of the same version",
-			"there is no %s %s", r.Method, r.URL.Path))
+		writeError(w, Errorf(http.StatusNotFound, hintVersions, "there is no %s %s", r.Method, r.URL.Path))
 	})
 	return mux
 }

@@ -87,7 +87,8 @@ func checkUnit(u api.Unit) error {
 	case "", store.DesiredInactive:
 	case store.DesiredLoaded, store.DesiredLaunched:
 		if unitfile.IsTemplate(u.Name) {
-			return badRequest("start its instances: "+unitfile.Instance(u.Name, "1"), "%s is a template and cannot be %s", u.Name, u.Desired)
+			return badRequest("start its instances: "+unitfile.Instance(u.Name, "1"), "%s is a template and cannot be %s",
+				u.Name, u.Desired)
 		}
 	default:
 		return badRequest("use inactive, loaded or launched", "there is no desired state %q", u.Desired)
@@ -129,18 +130,23 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 	if want == was {
 		return api.Unchanged, nil
 	}
-	data, err := store.Marshal(want)
-	if err != nil {
-		return api.Unchanged, err
-	}
-	c.Ops = append(c.Ops, store.Put(key, data))
-	if _, err := a.Store.Commit(ctx, c); err != nil {
+	if err := a.writeUnit(ctx, c, key, want); err != nil {
 		return api.Unchanged, err
 	}
 	if item.ModRevision == 0 {
 		return api.Created, nil
 	}
 	return api.Changed, nil
+}
+
+func (a *Admin) writeUnit(ctx context.Context, c store.Commit, key string, record store.UnitRecord) error {
+	data, err := store.Marshal(record)
+	if err != nil {
+		return err
+	}
+	c.Ops = append(c.Ops, store.Put(key, data))
+	_, err = a.Store.Commit(ctx, c)
+	return err
 }
 
 func decodeUnit(item store.Item) (store.UnitRecord, error) {
@@ -162,7 +168,8 @@ func (a *Admin) template(ctx context.Context, name string) (file string, still s
 		return "", still, err
 	}
 	if item.ModRevision == 0 {
-		return "", still, notFound("submit one of the two: `muster units submit FILE`", "there is no unit %s and no template %s", name, template)
+		return "", still, notFound("submit one of the two: `muster units submit FILE`",
+			"there is no unit %s and no template %s", name, template)
 	}
 	record, err := decodeUnit(item)
 	return record.File, unmodified(key, item), err

@@ -40,23 +40,7 @@ func (a *Admin) Admit(ctx context.Context, req join.Request, pub crypto.PublicKe
 
 // redeem uses the token and enters the host into the roster. A repeated request writes nothing.
 func (a *Admin) redeem(ctx context.Context, req join.Request, pub crypto.PublicKey, remote netip.Addr) (roster.Host, error) {
-	tokenKey, rosterKey := store.TokenKey(join.HashToken(req.Token)), store.RosterKey(req.HostID)
-	tokenItem, err := a.Store.Get(ctx, tokenKey)
-	if err != nil {
-		return roster.Host{}, err
-	}
-	if tokenItem.ModRevision == 0 {
-		return roster.Host{}, join.ErrTokenUnknown
-	}
-	token, err := store.Unmarshal[store.Token](tokenItem.Value)
-	if err != nil {
-		return roster.Host{}, err
-	}
-	pubHash, err := pki.PublicKeyHash(pub)
-	if err != nil {
-		return roster.Host{}, err
-	}
-	used, err := join.Redeem(token, req, pubHash, a.Now())
+	item, token, used, err := a.present(ctx, req, pub)
 	if err != nil {
 		return roster.Host{}, err
 	}
@@ -64,12 +48,12 @@ func (a *Admin) redeem(ctx context.Context, req join.Request, pub crypto.PublicK
 	if err != nil {
 		return roster.Host{}, err
 	}
-	rosterItem, err := a.Store.Get(ctx, rosterKey)
+	entry, err := a.Store.Get(ctx, store.RosterKey(host.ID))
 	if err != nil {
 		return roster.Host{}, err
 	}
-	if rosterItem.ModRevision != 0 {
-		was, err := store.Unmarshal[store.RosterRecord](rosterItem.Value)
+	if entry.ModRevision != 0 {
+		was, err := store.Unmarshal[store.RosterRecord](entry.Value)
 		if err != nil {
 			return roster.Host{}, err
 		}
@@ -78,7 +62,27 @@ func (a *Admin) redeem(ctx context.Context, req join.Request, pub crypto.PublicK
 			return host, nil
 		}
 	}
-	return host, a.enter(ctx, host, used, unmodified(tokenKey, tokenItem), unmodified(rosterKey, rosterItem))
+	return host, a.enter(ctx, host, used, unmodified(item.Key, item), unmodified(entry.Key, entry))
+}
+
+// present finds the token that a host shows, and what it becomes by being used.
+func (a *Admin) present(ctx context.Context, req join.Request, pub crypto.PublicKey,
+) (item store.Item, was, used store.Token, err error) {
+	if item, err = a.Store.Get(ctx, store.TokenKey(join.HashToken(req.Token))); err != nil {
+		return item, was, used, err
+	}
+	if item.ModRevision == 0 {
+		return item, was, used, join.ErrTokenUnknown
+	}
+	if was, err = store.Unmarshal[store.Token](item.Value); err != nil {
+		return item, was, used, err
+	}
+	pubHash, err := pki.PublicKeyHash(pub)
+	if err != nil {
+		return item, was, used, err
+	}
+	used, err = join.Redeem(was, req, pubHash, a.Now())
+	return item, was, used, err
 }
 
 func (a *Admin) enter(ctx context.Context, host roster.Host, token store.Token, guards ...store.Guard) error {

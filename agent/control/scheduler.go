@@ -17,7 +17,9 @@ import (
 
 // schedulingPrefixes is what scheduling is decided from, each before those that it refers to: a host or a unit that
 // appears in one is in the next. What hosts say of their units is not among it.
-var schedulingPrefixes = []string{store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixRoster}
+var schedulingPrefixes = []string{
+	store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixRoster,
+}
 
 // pace collects what comes together: the units of one `muster up`, the hosts of one cloud.
 var pace = store.Pace{Settle: 10 * time.Millisecond, Bound: 100 * time.Millisecond}

@@ -23,7 +23,9 @@ func (v View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot
 		case !v.Seen(h.ID):
 			continue
 		}
-		s.Hosts = append(s.Hosts, schedule.Host{ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels})
+		s.Hosts = append(s.Hosts, schedule.Host{
+			ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels,
+		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		s.Units = append(s.Units, schedule.Unit{Name: name, Requirements: rules[name]})
@@ -51,8 +53,9 @@ func (v View) placed(rules map[string]unitfile.Requirements) map[string]string {
 	return placed
 }
 
-// Schedules renders where units shall be, unit → host, and the hosts of global units, as the record of each host. Hosts whose record would be empty and who have
-// none yet are left out. A unit whose record cannot be read stays as it is: a newer muster may have written it.
+// Schedules renders where units shall be, unit → host, and the hosts of global units, as the record of each host. Hosts
+// whose record would be empty and who have none yet are left out. A unit whose record cannot be read stays as it is: a
+// newer muster may have written it.
 func (v View) Schedules(placed map[string]string, global map[string][]string) map[string]store.ScheduleRecord {
 	records := make(map[string]store.ScheduleRecord, len(v.Schedule))
 	add := func(id string, units ...store.ScheduledUnit) {

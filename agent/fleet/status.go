@@ -108,7 +108,7 @@ func voterWarnings(voters []VoterHealth) []string {
 		lines = append(lines, silentVoters(len(voters), silent))
 	}
 	if len(learning) > 0 {
-		lines = append(lines, fmt.Sprintf("%s does not vote yet: it is catching up with the other voters", strings.Join(learning, ", ")))
+		lines = append(lines, strings.Join(learning, ", ")+" does not vote yet: it is catching up with the other voters")
 	}
 	if leaderless {
 		lines = append(lines, "the voters are electing a leader: writes wait for a moment")
