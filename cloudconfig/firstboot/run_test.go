@@ -421,3 +421,10 @@ func TestWithoutASystem(t *testing.T) {
 		t.Errorf("log %s", &log)
 	}
 }
+
+func TestUnitFile(t *testing.T) {
+	text := firstboot.UnitFile("/usr/bin/musterd")
+	if !strings.Contains(text, "\nExecStart=/usr/bin/musterd firstboot --root /\n") || strings.Contains(text, "@") {
+		t.Errorf("%s", text)
+	}
+}
