@@ -3,6 +3,7 @@
 
 GO       ?= go
 BIN      ?= bin
+IMAGE    ?= image
 CLUSTER  ?= examples/local/cluster.yaml
 FUZZTIME ?= 30s
 BENCH    ?= .
@@ -13,7 +14,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab clean
+.PHONY: help build up status kill down test lint bench fuzz lab image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
+
+image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
+	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
 
 clean: ## remove what was built; clusters are ended with make down
 	rm -rf $(BIN)

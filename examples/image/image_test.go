@@ -1,0 +1,45 @@
+// Package image holds the tests of the host image's parts that need no build.
+package image
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/musterhq/muster/cloudconfig/firstboot"
+)
+
+func TestScriptsParse(t *testing.T) {
+	for script, shell := range map[string]string{"build": "bash", "initrd/init": "sh"} {
+		if out, err := exec.Command(shell, "-n", script).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+	}
+}
+
+// TestFirstBootUnit holds the image's unit to the one that musterd expects.
+func TestFirstBootUnit(t *testing.T) {
+	unit, err := os.ReadFile("tree/usr/lib/systemd/system/" + firstboot.UnitName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := firstboot.UnitFile("/usr/bin/musterd"); string(unit) != want {
+		t.Errorf("got\n%s\nwant\n%s", unit, want)
+	}
+}
+
+// TestEnabledUnitsExist looks for muster's own units among those that start at boot.
+func TestEnabledUnitsExist(t *testing.T) {
+	enabled, err := os.ReadFile("units-enabled")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := filepath.Glob("tree/usr/lib/systemd/system/*.service")
+	for _, path := range own {
+		if !strings.Contains(string(enabled), filepath.Base(path)) {
+			t.Errorf("%s is in the image and never starts", filepath.Base(path))
+		}
+	}
+}
