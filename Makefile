@@ -73,6 +73,7 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
+	$(GO) test -run '^$$' -bench Failover -benchtime 20x -timeout 30m ./cmd/muster/e2e
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
