@@ -1,5 +1,6 @@
 // Command musterd is the daemon of a host: it joins the cluster, runs units and reports, and on voters runs the store.
-// It is started with the host's root directory and finds everything else there.
+// It is started with the host's root directory and finds everything else there. `musterd firstboot` does what user-data asks
+// for, on hosts without cloud-init, and ends.
 package main
 
 import (
@@ -47,28 +48,21 @@ type usageError struct{ error }
 
 // run is musterd with a command line. It returns nil when ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("musterd", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	root := flags.String("root", "/", "root directory of the host")
-	var level slog.Level
-	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn, error")
-	show := flags.Bool("version", false, "print the version and end")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
-	case err != nil:
-		return &usageError{err}
+	if len(args) > 0 && args[0] == "firstboot" {
+		return firstBoot(ctx, args[1:], stderr)
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "musterd takes flags only, not %q\n", flags.Arg(0))
-		flags.Usage()
-		return &usageError{errors.New("unexpected argument")}
+	flags := flag.NewFlagSet("musterd", flag.ContinueOnError)
+	root := flags.String("root", "/", "root directory of the host")
+	level := logLevel(flags)
+	show := flags.Bool("version", false, "print the version and end")
+	if done, err := parse(flags, args, stderr); done || err != nil {
+		return err
 	}
 	if *show {
 		_, err := fmt.Fprintln(stdout, "musterd", version)
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	log := newLog(stderr, *level)
 	ctx, cancel := context.WithCancel(ctx)
 	var trimming sync.WaitGroup
 	trimming.Go(func() { keepTrim(ctx, log) })
