@@ -1,0 +1,39 @@
+// Package systemd runs units with the systemd of the host: over D-Bus, with the journal for their logs. It is the runtime
+// of real hosts, and of those booted with systemd-nspawn.
+//
+// # What it guarantees
+//
+// Only units that muster wrote are listed or touched. A unit that the host has by itself, of the same name, is left alone:
+// the one that was to be loaded is listed with the load state "error" and the path that is in its way.
+//
+// Units outlive the agent, as they are systemd's. A new Runtime finds them, with their states. They do not outlive a
+// boot: all files are below /run, so that a host that was away for a long time starts nothing that runs elsewhere by
+// now. What is to run after a boot is for the agent to say, from the schedule that it keeps.
+//
+// Nothing is polled. systemd tells of every change, which is taken into a copy of what it knows, in the order in which it
+// was told; List asks nothing of systemd but why a unit failed. When the bus goes away and comes back, or systemd runs
+// itself anew (daemon-reexec), everything is asked for once more.
+//
+// Units of all types are loaded; specifiers, dependencies and sandboxing are systemd's own.
+//
+// # Files
+//
+// A unit NAME has, below /run/systemd/system:
+//
+//	NAME                    what it was loaded with, and the hash of that in a comment
+//	NAME.d/10-muster.conf   marks it as muster's and holds the environment that every unit gets
+//	NAME.d/muster.json      what it was loaded with before, while that may still run
+//
+// A unit with [Install] is enabled, as fleet did: its links are below /run, too. They take effect when what they hang on
+// is started after that.
+//
+// # When systemd has to read its files again
+//
+// systemd reads the file of a unit when it needs it, so a new one is loaded without daemon-reload, which gets slower with
+// every unit there is. Contents that replace others and links of [Install] need one; all that are due while one is under
+// way share the next.
+//
+// A unit whose contents were replaced goes on with what it has. That its next start, also one by Restart=, takes the new
+// ones is systemd's way; RunningHash tells which a unit was started with, by comparing the time of the start with that of
+// the reload.
+package systemd

@@ -1,0 +1,284 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/unitfile"
+)
+
+// Load implements runtime.Runtime.
+func (rt *Runtime) Load(ctx context.Context, un runtime.Unit) error {
+	if err := unitfile.CheckName(un.Name); err != nil {
+		return fmt.Errorf("cannot load a unit: %w", err)
+	}
+	if unitfile.IsTemplate(un.Name) {
+		return fmt.Errorf("cannot load %s: a template needs an instance", un.Name)
+	}
+	if err := rt.load(ctx, un); err != nil {
+		return fmt.Errorf("cannot load %s: %w", un.Name, err)
+	}
+	return nil
+}
+
+func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
+	var known, done bool
+	_ = rt.look(un.Name, func(u *unit) {
+		known = u.path == ""
+		done = known && !u.unread && u.hash == un.Hash && u.dropIn == string(dropIn(un, rt.config.Env))
+	})
+	if done {
+		return nil
+	}
+	b, err := rt.link.get(ctx)
+	if err != nil {
+		return err
+	}
+	if !known {
+		path, err := rt.inTheWay(ctx, b, un.Name)
+		if err != nil {
+			return err
+		}
+		if path != "" {
+			rt.refuse(un, path)
+			return nil
+		}
+	}
+	replaced, err := rt.store(ctx, b, un)
+	if err != nil {
+		return err
+	}
+	return rt.settle(ctx, b, replaced, un.Name)
+}
+
+// inTheWay returns the path of the unit of that name that the host has by itself, "" if there is none.
+func (rt *Runtime) inTheWay(ctx context.Context, b *bus, name string) (string, error) {
+	if _, err := os.Lstat(rt.files.file(name)); err == nil {
+		return filepath.Join(unitDir, name), nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	list, err := b.ListUnitsByNamesContext(ctx, []string{name})
+	if err != nil {
+		return "", err
+	}
+	if len(list) == 0 || list[0].LoadState == notFound {
+		return "", nil
+	}
+	var path string
+	if err := b.property(ctx, name, unitInterface, "FragmentPath", &path); err != nil {
+		return "", err
+	}
+	switch path {
+	case filepath.Join(unitDir, name):
+		return "", nil // systemd has not noticed yet that it was removed
+	case "":
+		return "which no file of systemd's makes", nil
+	}
+	return path, nil
+}
+
+// refuse notes a unit that the host's own is in the way of.
+func (rt *Runtime) refuse(un runtime.Unit, path string) {
+	rt.mu.Lock()
+	u := newUnit(un.Name)
+	u.hash, u.path = un.Hash, path
+	rt.units[un.Name] = u
+	rt.mu.Unlock()
+	rt.touch()
+}
+
+// store writes a unit's files and says whether they replace others.
+func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) (replaced bool, err error) {
+	rt.disk.Lock()
+	defer rt.disk.Unlock()
+	var before unit
+	if err := rt.look(un.Name, func(u *unit) { before = *u }); err == nil && before.path == "" {
+		replaced = true
+	}
+	if replaced && before.enabled {
+		if _, err := b.DisableUnitFilesContext(ctx, []string{un.Name}, true); err != nil {
+			return false, err
+		}
+	}
+	after := stored{
+		hash: un.Hash, dropIn: string(dropIn(un, rt.config.Env)), enabled: installs(un.File),
+		history: before.history.replace(un.Hash, before.atRest(), before.started()),
+	}
+	if err := rt.files.write(un, after.history); err != nil {
+		return false, err
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u := rt.units[un.Name]
+	if !replaced || u == nil {
+		u = newUnit(un.Name)
+		rt.units[un.Name], rt.byPath[objectPath(un.Name)] = u, u
+	}
+	u.stored, u.unread, u.LoadState, u.LoadError = after, true, "", ""
+	return replaced, nil
+}
+
+func installs(f unitfile.File) bool {
+	for _, o := range f.Options {
+		if o.Section == "Install" {
+			return true
+		}
+	}
+	return false
+}
+
+// settle has systemd know what is on disk: it reads the files of units that it does not know when it is asked for them,
+// and everything again if it has to.
+func (rt *Runtime) settle(ctx context.Context, b *bus, reload bool, names ...string) error {
+	enabled := rt.enabled(names)
+	if len(enabled) > 0 {
+		if _, _, err := b.EnableUnitFilesContext(ctx, enabled, true, false); err != nil {
+			return err
+		}
+	}
+	if !reload && len(enabled) == 0 {
+		var err error
+		if reload, err = rt.outdated(ctx, b, names); err != nil {
+			return err
+		}
+	} else {
+		reload = true
+	}
+	if reload {
+		if err := rt.reloads.do(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := rt.refresh(ctx, b, false, names...); err != nil {
+		return err
+	}
+	if err := rt.noteRead(names); err != nil {
+		return err
+	}
+	rt.touch()
+	return nil
+}
+
+func (rt *Runtime) enabled(names []string) []string {
+	var enabled []string
+	for _, name := range names {
+		_ = rt.look(name, func(u *unit) {
+			if u.enabled {
+				enabled = append(enabled, name)
+			}
+		})
+	}
+	return enabled
+}
+
+// outdated says whether systemd has something else in memory than there is on disk.
+func (rt *Runtime) outdated(ctx context.Context, b *bus, names []string) (bool, error) {
+	for _, name := range names {
+		var state string
+		if err := b.property(ctx, name, unitInterface, "LoadState", &state); err != nil {
+			return false, err
+		}
+		var outdated bool
+		if err := b.property(ctx, name, unitInterface, "NeedDaemonReload", &outdated); err != nil {
+			return false, err
+		}
+		if outdated || state == notFound {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// noteRead notes that systemd has read the files.
+func (rt *Runtime) noteRead(names []string) error {
+	now := monotonic()
+	rt.disk.Lock()
+	defer rt.disk.Unlock()
+	for _, name := range names {
+		var past history
+		if err := rt.look(name, func(u *unit) {
+			u.unread, u.history = false, u.history.read(now)
+			past = u.history
+		}); err != nil {
+			continue // it was unloaded meanwhile
+		}
+		if err := rt.files.writeHistory(name, past); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unload implements runtime.Runtime.
+func (rt *Runtime) Unload(ctx context.Context, name string) error {
+	if err := rt.unload(ctx, name); err != nil {
+		return fmt.Errorf("cannot unload %s: %w", name, err)
+	}
+	return nil
+}
+
+func (rt *Runtime) unload(ctx context.Context, name string) error {
+	var foreign, enabled bool
+	if err := rt.look(name, func(u *unit) { foreign, enabled = u.path != "", u.enabled }); err != nil {
+		return nil //nolint:nilerr // as it shall be
+	}
+	if foreign {
+		rt.forget(name)
+		return nil
+	}
+	b, err := rt.link.get(ctx)
+	if err != nil {
+		return err
+	}
+	there, err := rt.refresh(ctx, b, false, name)
+	if err != nil {
+		return err
+	}
+	if !atRest(there[name]) {
+		return runtime.ErrActive
+	}
+	if enabled {
+		if _, err := b.DisableUnitFilesContext(ctx, []string{name}, true); err != nil {
+			return err
+		}
+	}
+	if err := b.ResetFailedUnitContext(ctx, name); err != nil && !isError(err, noSuchUnit) {
+		return err
+	}
+	if err := rt.drop(name); err != nil {
+		return err
+	}
+	// systemd forgets a unit that nobody refers to. Others it keeps, with what it read.
+	keeps, err := b.has(ctx, name)
+	if err == nil && (keeps || enabled) {
+		err = rt.reloads.do(ctx)
+	}
+	return err
+}
+
+// drop removes a unit and its files.
+func (rt *Runtime) drop(name string) error {
+	rt.disk.Lock()
+	defer rt.disk.Unlock()
+	if err := rt.files.remove(name); err != nil {
+		return err
+	}
+	rt.forget(name)
+	return nil
+}
+
+func (rt *Runtime) forget(name string) {
+	rt.mu.Lock()
+	if u := rt.units[name]; u != nil && u.path == "" {
+		delete(rt.byPath, objectPath(name))
+	}
+	delete(rt.units, name)
+	rt.mu.Unlock()
+	rt.touch()
+}
