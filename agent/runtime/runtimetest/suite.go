@@ -284,7 +284,7 @@ func (h *Host) AwaitEnd(pid int) {
 }
 
 // Server is a service that tells its ID and goes on until it is told to end.
-const Server = "ExecStart=/bin/sh -c 'trap \"echo bye; exit 0\" TERM; echo up $$$$; while :; do sleep 1000 & wait $!; done'\n"
+const Server = "ExecStart=/bin/sh -c 'exec 2>/dev/null; trap \"echo bye; exit 0\" TERM; echo up $$$$; while :; do sleep 1000 & wait $!; done'\n"
 
 func testLoadAndList(t *testing.T, h *Host) {
 	if list := h.list(); len(list) != 0 {
