@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/musterhq/muster/cloudconfig"
 )
 
 // As finds an optional ability of a provider: Starter, Cleaner, Checker, or an interface that one driver has alone.
@@ -55,6 +57,14 @@ func Start(ctx context.Context, p Provider, instance Instance) error {
 		return s.Start(ctx, instance)
 	}
 	return fmt.Errorf("cannot start host %s: its provider cannot start instances: %w", instance.Host, errors.ErrUnsupported)
+}
+
+// UserDataLimit is what p takes as user-data: everything, unless it says otherwise.
+func UserDataLimit(p Provider) cloudconfig.Limit {
+	if l, ok := As[UserDataLimiter](p); ok {
+		return l.UserDataLimit()
+	}
+	return cloudconfig.Limit{}
 }
 
 // Cleanup removes what belongs to the cluster as a whole, when p keeps such things.

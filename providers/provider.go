@@ -16,6 +16,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/musterhq/muster/cloudconfig"
 )
 
 // Tags that every resource of a cluster carries, in whatever form the provider has for tags. They are the only record
@@ -126,6 +128,12 @@ type Cleaner interface {
 // the hosts to come will work: credentials, images, networks, quota.
 type Checker interface {
 	Check(ctx context.Context, settings []any) error
+}
+
+// UserDataLimiter is implemented by providers that bound the user-data of a host. UserDataLimit makes no call. Create takes
+// what the limit's Fit takes, and passes on what that returns.
+type UserDataLimiter interface {
+	UserDataLimit() cloudconfig.Limit
 }
 
 // Consoler is implemented by providers that keep what a host says on its console. Console writes all that is there, and

@@ -69,7 +69,7 @@ func (r *run) intend(a plan.Action, endpoints []string) (state.Machine, error) {
 	if m := r.machine(ref); m.UserData != nil {
 		return m, nil
 	}
-	secret, _ := join.NewToken()
+	secret := r.token(ref)
 	data, err := r.userData(a, secret, endpoints)
 	if err != nil {
 		return state.Machine{}, err
@@ -79,6 +79,16 @@ func (r *run) intend(a plan.Action, endpoints []string) (state.Machine, error) {
 		Waits: len(endpoints) == 0, Token: state.Private(secret), UserData: data,
 	})
 	return r.machine(ref), err
+}
+
+// token is the join token of a host that is to be made, the same one all through the run: what was checked is what is sent.
+func (r *run) token(ref state.Ref) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tokens[ref] == "" {
+		r.tokens[ref], _ = join.NewToken()
+	}
+	return r.tokens[ref]
 }
 
 // promise lets the host join the running cluster.

@@ -32,6 +32,7 @@ type run struct {
 	mu     sync.Mutex
 	failed map[string]*HostError // first failure of each host
 	total  map[string]bool       // hosts of the plan
+	tokens map[state.Ref]string  // of hosts to be made
 }
 
 // atOnce bounds how many hosts are worked on at the same time.

@@ -39,7 +39,10 @@ func Up(ctx context.Context, deps Deps, opts Options) (Result, error) {
 }
 
 func newRun(deps Deps, opts Options, dir *state.Dir) *run {
-	return &run{deps: deps, opts: opts, dir: dir, failed: make(map[string]*HostError), total: make(map[string]bool)}
+	return &run{
+		deps: deps, opts: opts, dir: dir,
+		failed: make(map[string]*HostError), total: make(map[string]bool), tokens: make(map[state.Ref]string),
+	}
 }
 
 func (r *run) up(ctx context.Context) (Result, error) {
@@ -69,8 +72,8 @@ func (r *run) up(ctx context.Context) (Result, error) {
 	return r.first(ctx, seen)
 }
 
-// plan plans and, when something would be ended, asks.
-func (r *run) plan(ctx context.Context, seen sight, members roster.Roster) (plan.Plan, error) {
+// plan plans and, when something would be ended, asks. endpoints are where new hosts will join.
+func (r *run) plan(ctx context.Context, seen sight, members roster.Roster, endpoints []string) (plan.Plan, error) {
 	p, err := plan.Make(r.deps.Spec, observed(r.cluster(), r.view(), seen, r.deps, members))
 	if err != nil {
 		return plan.Plan{}, err
@@ -82,14 +85,17 @@ func (r *run) plan(ctx context.Context, seen sight, members roster.Roster) (plan
 	for _, w := range p.Warnings {
 		r.report(Event{Phase: PhasePlan, Message: "warning: " + w})
 	}
-	if err := r.preflight(ctx, p); err != nil {
+	if err := r.preflight(ctx, p, endpoints); err != nil {
 		return p, err
 	}
 	return p, r.confirm(ctx, p)
 }
 
-// preflight asks the providers whether the hosts to come can be made, before anything is changed.
-func (r *run) preflight(ctx context.Context, p plan.Plan) error {
+// preflight finds out, of the providers above all, whether the hosts to come can be made, before anything is changed.
+func (r *run) preflight(ctx context.Context, p plan.Plan, endpoints []string) error {
+	if err := r.checkUserData(p, endpoints); err != nil {
+		return err
+	}
 	settings := make(map[string][]any)
 	for _, a := range p.Of(plan.Create, plan.Replace) {
 		settings[a.Provider] = append(settings[a.Provider], r.settings(a.Host, a.Provider))
@@ -135,7 +141,7 @@ func summary(p plan.Plan) string {
 
 // first makes a cluster out of nothing, or out of what an earlier run left of a cluster that never formed.
 func (r *run) first(ctx context.Context, seen sight) (Result, error) {
-	p, err := r.plan(ctx, seen, nil)
+	p, err := r.plan(ctx, seen, nil, nil)
 	result := Result{Plan: p}
 	if err != nil {
 		return result, err
@@ -167,12 +173,13 @@ func (r *run) later(ctx context.Context, seen sight) (Result, error) {
 	if err := r.noteMembers(status); err != nil {
 		return Result{}, err
 	}
-	p, err := r.plan(ctx, seen, status.roster())
+	join := endpoints(status)
+	p, err := r.plan(ctx, seen, status.roster(), join)
 	result := Result{Plan: p, Members: status.roster()}
 	if err != nil {
 		return result, err
 	}
-	r.provision(ctx, p, endpoints(status))
+	r.provision(ctx, p, join)
 	if r.opts.NoWait {
 		r.depart(ctx, p)
 		return result, r.outcome()

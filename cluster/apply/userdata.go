@@ -2,13 +2,16 @@ package apply
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cloudconfig/secret"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/plan"
 	"github.com/musterhq/muster/cluster/spec"
+	"github.com/musterhq/muster/providers"
 )
 
 // The runtimes that hosts have. Hosts that are given musterd ready to run share this machine with others, where systemd
@@ -20,25 +23,101 @@ const (
 
 // userData renders what a new host gets. endpoints are voters' API addresses; none make it wait to be dialled.
 func (r *run) userData(a plan.Action, token string, endpoints []string) ([]byte, error) {
-	hosts := r.deps.Spec.Hosts()
-	i := slices.IndexFunc(hosts, func(h spec.Host) bool { return h.Name == a.Host })
-	if i < 0 {
-		return nil, fmt.Errorf("it is not in the cluster file")
+	host, err := hostNamed(r.deps.Spec, a.Host)
+	if err != nil {
+		return nil, err
 	}
-	musterd := r.deps.Musterd[a.Provider]
-	config := join.Config{
-		Version: 1, ClusterID: r.cluster(), ClusterName: r.dir.Cluster().Name,
-		Host: a.Host, HostID: a.ID, Generation: a.Generation, Provider: a.Provider, Labels: a.Labels,
+	doc, err := document(r.deps, host, join.Config{
+		ClusterID: r.cluster(), ClusterName: r.dir.Cluster().Name,
+		HostID: a.ID, Generation: a.Generation, Provider: a.Provider, Labels: a.Labels,
 		CA: string(r.keys.Root.CertPEM()), Endpoints: endpoints, Token: token,
-		LeaseMillis: r.deps.Spec.Lease.Milliseconds(), Runtime: runtimeProcess,
+	})
+	if err != nil {
+		return nil, err
 	}
+	return doc.Render(), nil
+}
+
+func hostNamed(s spec.Spec, name string) (spec.Host, error) {
+	hosts := s.Hosts()
+	i := slices.IndexFunc(hosts, func(h spec.Host) bool { return h.Name == name })
+	if i < 0 {
+		return spec.Host{}, errors.New("it is not in the cluster file")
+	}
+	return hosts[i], nil
+}
+
+// document is what a host is told. config has what the host, the cluster file and the driver do not decide.
+func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Document, error) {
+	musterd := deps.Musterd[config.Provider]
+	config.Version, config.Host, config.LeaseMillis = 1, host.Name, deps.Spec.Lease.Milliseconds()
+	config.Runtime = runtimeProcess
 	if len(musterd) > 0 {
 		config.Runtime = runtimeSystemd
 	}
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
-		return nil, err
+		return cloudconfig.Document{}, err
 	}
-	first := cloudconfig.FirstBoot{Hostname: a.Host, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Musterd: musterd}
-	return cloudconfig.UserData(first, hosts[i].CloudConfig)
+	first := cloudconfig.FirstBoot{
+		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Musterd: musterd,
+		// No address: it is the provider that gives one, when the host is made.
+		Variables: cloudconfig.Variables{Cluster: config.ClusterName, Provider: config.Provider, Labels: config.Labels},
+	}
+	return first.Merge(host.CloudConfig)
+}
+
+// madeByUp stands for what only a run of Up can know.
+const madeByUp = "(made by muster up)"
+
+// PreviewDocument is what a host of the cluster file would be told, if it were one of the first. Secrets and the token are
+// masked, and what `up` makes is named so: the state directory is not needed.
+func PreviewDocument(deps Deps, name string) (cloudconfig.Document, error) {
+	host, err := hostNamed(deps.Spec, name)
+	if err != nil {
+		return cloudconfig.Document{}, fmt.Errorf("cannot render the user-data of host %s: %w", name, err)
+	}
+	host.CloudConfig.Users = slices.Clone(host.CloudConfig.Users)
+	for i := range host.CloudConfig.Users {
+		if u := &host.CloudConfig.Users[i]; !u.Passwd.IsZero() {
+			u.Passwd = secret.New(secret.Mask)
+		}
+	}
+	return document(deps, host, join.Config{
+		ClusterID: madeByUp, ClusterName: deps.Spec.Cluster, HostID: madeByUp, Generation: 1, Provider: host.Provider,
+		Labels: host.Labels, CA: madeByUp, Token: secret.Mask,
+	})
+}
+
+// checkUserData renders what the hosts to come will get, and asks whether their providers take it. Of each provider the
+// first host that cannot be made is told.
+func (r *run) checkUserData(p plan.Plan, endpoints []string) error {
+	var errs []error
+	told := make(map[string]bool)
+	for _, a := range p.Of(plan.Create, plan.Replace) {
+		if told[a.Provider] {
+			continue
+		}
+		if err := r.checkFits(a, endpoints); err != nil {
+			told[a.Provider] = true
+			errs = append(errs, fmt.Errorf("cannot make host %s at provider %s: %w; nothing was changed", a.Host, a.Provider, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) checkFits(a plan.Action, endpoints []string) error {
+	provider, err := r.provider(a.Provider)
+	if err != nil {
+		return err
+	}
+	ref := refOf(a)
+	data := r.machine(ref).UserData
+	if data == nil {
+		if data, err = r.userData(a, r.token(ref), endpoints); err != nil {
+			return err
+		}
+	}
+	_, err = providers.UserDataLimit(provider).Fit(data)
+	return err
 }
