@@ -243,3 +243,12 @@ func (p *Provider) freeName(id providers.Identity) (string, error) {
 	}
 	return "", fmt.Errorf("%s and %s in %s are not this host's: %w", names[0], names[1], p.root, providers.ErrConflict)
 }
+
+// LogPath is where musterd of a host writes its log, "" while there is no such host.
+func (p *Provider) LogPath(instance providers.Instance) string {
+	h, found, err := p.find(instance.Identity)
+	if err != nil || !found {
+		return ""
+	}
+	return h.path(logFile)
+}

@@ -431,3 +431,22 @@ func TestDriverOpens(t *testing.T) {
 		}
 	}
 }
+
+// TestLogPath asks as cluster/apply does, through the decorators.
+func TestLogPath(t *testing.T) {
+	p := testProvider(t, shortDir(t))
+	made, h := create(t, p, request("a", nil))
+	locator, ok := providers.As[interface {
+		LogPath(instance providers.Instance) string
+	}](providers.Stack(p, providers.StackOptions{}))
+	if !ok {
+		t.Fatal("the decorators hide it")
+	}
+	path := locator.LogPath(providers.Instance{Identity: made.Identity})
+	if _, err := os.Stat(path); err != nil || path != h.path(logFile) {
+		t.Errorf("the log is at %q: %v", path, err)
+	}
+	if path := locator.LogPath(providers.Instance{Identity: providers.Identity{Cluster: made.Cluster, Host: "b", Generation: 1}}); path != "" {
+		t.Errorf("a host that does not exist has its log at %q", path)
+	}
+}
