@@ -15,7 +15,7 @@ import (
 // not given by muster, and whether the files that muster uploads are there and are what they should be.
 func (p *Provider) Check(ctx context.Context, settings []any) error {
 	return p.session(ctx, func(ctx context.Context, c *client) error {
-		m, err := p.machine(ctx, c)
+		m, err := p.machine(ctx, c, false)
 		if err != nil {
 			return err
 		}

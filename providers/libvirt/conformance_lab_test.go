@@ -201,33 +201,31 @@ func plant(t *testing.T, p *Provider, tags map[string]string) (untouched func() 
 	}
 }
 
-// leftovers are the domains, networks, pools, volumes and files of a cluster, and everything in the provider's pool.
+// leftovers are the domains, networks, pools, volumes and files of a provider's cluster, and everything in its pool.
 func leftovers(t *testing.T, p *Provider, cluster string) []string {
 	t.Helper()
+	network, _, _ := p.owner(cluster).network()
+	pool, _ := ownPool(p.config.Pool)
 	var left []string
 	with(t, p, func(c *client) error {
-		domains, _, err := c.ConnectListAllDomains(1, 0)
-		networks, _, netErr := c.ConnectListAllNetworks(1, 0)
-		pools, _, poolErr := c.ConnectListAllStoragePools(1, 0)
+		domains, err := c.domains()
 		for _, each := range domains {
-			if strings.HasPrefix(each.Name, "muster-"+cluster[:8]) {
-				left = append(left, "domain "+each.Name)
+			if each.ours(p.owner(cluster)) {
+				left = append(left, "domain "+each.handle.Name)
 			}
 		}
-		for _, each := range networks {
-			if strings.HasPrefix(each.Name, "muster-"+cluster[:8]) {
-				left = append(left, "network "+each.Name)
+		_, netErr := c.NetworkLookupByName(network)
+		_, poolErr := c.StoragePoolLookupByName(pool)
+		for name, err := range map[string]error{"network " + network: netErr, "pool " + pool: poolErr} {
+			if err == nil {
+				left = append(left, name)
 			}
 		}
-		for _, each := range pools {
-			if each.Name == ownPoolName(p.config.Pool) {
-				left = append(left, "pool "+each.Name)
-			}
-		}
-		return errors.Join(err, netErr, poolErr)
+		return errors.Join(err, ignoreGone(netErr), ignoreGone(poolErr))
 	})
 	err := filepath.WalkDir(daemon.dir, func(path string, entry os.DirEntry, err error) error {
-		ours := strings.HasPrefix(path, p.config.Pool) || strings.Contains(path, "muster-"+cluster[:8])
+		ours := strings.HasPrefix(path, p.config.Pool+"/") || path == p.config.Pool || strings.Contains(path, network+".") ||
+			strings.Contains(path, "muster-"+cluster[:8]+"-web")
 		// Logs and process IDs of what ended are the daemon's to keep.
 		if err == nil && ours && !strings.Contains(path, "/log/") && !strings.Contains(path, "/run/") {
 			left = append(left, path)
@@ -248,7 +246,7 @@ func removeAll(t *testing.T, p *Provider) {
 		all, err = c.domains()
 		return err
 	})
-	clusters := map[string]bool{}
+	clusters := map[string]bool{labCluster: true}
 	for _, d := range all {
 		if d.record.provider == p.name && d.ours(p.owner(d.id.Cluster)) {
 			clusters[d.id.Cluster] = true

@@ -68,7 +68,7 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 	o := p.owner(req.Cluster)
 	g := guest{id: req.Identity, settings: settings, record: recordOf(req.Identity, p.name, p.now())}
 	var err error
-	if g.machine, err = p.machine(ctx, c); err == nil {
+	if g.machine, err = p.machine(ctx, c, true); err == nil {
 		err = g.machine.checkFirmware(settings.Firmware)
 	}
 	if err != nil {

@@ -126,8 +126,8 @@ func uploadedSum(volume string) (string, bool) {
 	return sum, ok && sha256Form.MatchString(sum)
 }
 
-// ownPoolName is the name of the pool that muster makes of a directory.
-func ownPoolName(dir string) string {
+// ownPool is the identity of the pool that muster makes of a directory: two processes that make it make one.
+func ownPool(dir string) (name string, uuid golibvirt.UUID) {
 	sum := sha256.Sum256([]byte(dir))
-	return fmt.Sprintf("muster-%x", sum[:4])
+	return fmt.Sprintf("muster-%x", sum[:4]), golibvirt.UUID(sum[:16])
 }

@@ -98,8 +98,9 @@ func (c *client) makePool(dir string) (golibvirt.StoragePool, error) {
 
 // poolXML renders the pool of a directory (https://libvirt.org/formatstorage.html).
 func poolXML(dir string) (string, error) {
+	name, uuid := ownPool(dir)
 	doc := libvirtxml.StoragePool{
-		Type: "dir", Name: ownPoolName(dir),
+		Type: "dir", Name: name, UUID: uuidString(uuid),
 		Target: &libvirtxml.StoragePoolTarget{Path: dir, Permissions: &libvirtxml.StoragePoolTargetPermissions{Mode: "0711"}},
 	}
 	return doc.Marshal()
