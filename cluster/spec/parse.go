@@ -159,11 +159,24 @@ func CheckName(name string) error {
 	return nil
 }
 
+// reserved is a directory beside those of the clusters, in which drivers keep what they know.
+const reserved = "providers"
+
+// CheckClusterName says what is wrong with a name of a cluster, or nil.
+func CheckClusterName(name string) error {
+	if name == reserved {
+		return fmt.Errorf("`%s` is reserved: muster keeps the providers' own state under that name", name)
+	}
+	return CheckName(name)
+}
+
 func (p *parser) header(raw clusterFile) {
 	p.spec.Cluster, p.spec.Lease, p.spec.Network.Mode = raw.Cluster, raw.Lease, raw.Network.Mode
 	switch {
 	case !p.has("cluster"):
 		p.at("", "add `cluster: NAME`", "`cluster` is missing")
+	case raw.Cluster == reserved:
+		p.at("cluster", "choose another name", "%v", CheckClusterName(raw.Cluster))
 	case raw.Cluster != "" || p.isString("cluster"):
 		p.name(strictyaml.Locate(p.File, p.root, "cluster"), "cluster", raw.Cluster)
 	}
