@@ -34,7 +34,11 @@ func (c *cli) downCommand() *cobra.Command {
 }
 
 func (c *cli) down(ctx context.Context) error {
-	work, err := c.begin()
+	deps, err := c.deps()
+	if err != nil {
+		return err
+	}
+	work, err := c.begin(deps)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ var directions = []direction{
 	{module + "providers/", []string{module + "agent/", module + "cluster/", module + "cmd/"}},
 	{module + "cluster/", []string{module + "agent/", module + "cmd/"}},
 	{module + "agent/", append([]string{module + "providers/", module + "cmd/"}, sdks...)},
-	{module + "cmd/musterd/", append([]string{module + "providers/", module + "cmd/muster/"}, sdks...)},
+	{module + "cmd/musterd/", append([]string{module + "providers/", module + "cmd/muster/", module + "cloudconfig/ignition/"}, sdks...)},
 }
 
 // within tells whether a package is part or lies below it.
@@ -87,6 +87,7 @@ func TestImportsRulesCatch(t *testing.T) {
 		{"agent", "providers"},
 		{"agent/runtime/process", "providers/local"},
 		{"cmd/musterd", "providers/local"},
+		{"cmd/musterd", "cloudconfig/ignition"},
 	} {
 		links := map[string][]string{module + tt.pkg: {"fmt", module + tt.dep}}
 		if got := violations(links, directions); len(got) != 1 {

@@ -29,7 +29,7 @@ overwrites a file.`,
 }
 
 func (c *cli) writeStarter(name string) error {
-	if err := spec.CheckName(name); err != nil {
+	if err := spec.CheckClusterName(name); err != nil {
 		return usage("`muster init demo` is an example", "cannot name the cluster: %w", err)
 	}
 	f, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/cloudconfig/finding"
 	"github.com/musterhq/muster/cluster/apply"
 	"github.com/musterhq/muster/cluster/plan"
+	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/cmd/muster/output"
 )
 
@@ -27,7 +30,7 @@ func (c *cli) planCommand() *cobra.Command {
 
 // preview prints what `up` would do.
 func (c *cli) preview(ctx context.Context, all bool) error {
-	deps, err := c.deps()
+	deps, err := c.wantedDeps()
 	if err != nil {
 		return err
 	}
@@ -41,6 +44,39 @@ func (c *cli) preview(ctx context.Context, all bool) error {
 func (c *cli) printPlan(p plan.Plan, all bool) error {
 	return output.Write(c.out, c.format, p, func(w io.Writer) error {
 		return writePlan(w, p, planView{all: all, color: c.color(c.out)})
+	})
+}
+
+// wantedDeps are deps for verbs that make what the cluster file says: its units are checked too.
+func (c *cli) wantedDeps() (apply.Deps, error) {
+	deps, err := c.deps()
+	if err != nil {
+		return deps, err
+	}
+	return deps, c.checkUnits(deps.Spec.Units)
+}
+
+// checkUnits tells what is wrong with the unit files of a cluster file, which only the voters would find out else. An
+// instance has the same mistakes as its template, and they are told once.
+func (c *cli) checkUnits(units []spec.Unit) error {
+	var mistakes finding.Findings
+	said := make(map[string]bool)
+	for _, u := range units {
+		warnings, found := readUnit(u.Name, u.File, u.Content)
+		for _, w := range fresh(said, warnings) {
+			writeWarning(c.err, w.Error(), c.color(c.err))
+		}
+		mistakes = append(mistakes, fresh(said, found)...)
+	}
+	return mistakes.Err()
+}
+
+// fresh are the findings that were not said before.
+func fresh(said map[string]bool, found finding.Findings) finding.Findings {
+	return slices.DeleteFunc(found, func(f finding.Finding) bool {
+		before := said[f.Error()]
+		said[f.Error()] = true
+		return before
 	})
 }
 

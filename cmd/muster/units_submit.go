@@ -96,22 +96,29 @@ func (c *cli) readUnits(units []unitArg) ([]api.Unit, error) {
 	return files, mistakes.Err()
 }
 
-// checkUnit collects what is wrong with a unit file, with its path in place of its name.
+// checkUnit collects what is wrong with a unit file, and prints its warnings.
 func (c *cli) checkUnit(name, path string, content []byte, mistakes *finding.Findings) {
-	file, warnings, err := unitfile.Parse(name, content)
+	warnings, found := readUnit(name, path, content)
 	for _, w := range warnings {
-		w.File = path
 		writeWarning(c.err, w.Error(), c.color(c.err))
 	}
-	var found finding.Findings
+	*mistakes = append(*mistakes, found...)
+}
+
+// readUnit finds what is wrong with a unit file, with its path in place of its name.
+func readUnit(name, path string, content []byte) (warnings, found finding.Findings) {
+	file, warnings, err := unitfile.Parse(name, content)
 	switch {
 	case err == nil:
 		_, found = file.Requirements(name)
 	case !errors.As(err, &found):
 		found.Add(finding.Position{}, "", "%v", err)
 	}
-	for _, f := range found {
-		f.File = path
-		*mistakes = append(*mistakes, f)
+	for i := range warnings {
+		warnings[i].File = path
 	}
+	for i := range found {
+		found[i].File = path
+	}
+	return warnings, found
 }

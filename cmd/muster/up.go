@@ -49,7 +49,11 @@ func (c *cli) upCommand() *cobra.Command {
 }
 
 func (c *cli) up(ctx context.Context, flags changeFlags) error {
-	work, err := c.begin()
+	deps, err := c.wantedDeps()
+	if err != nil {
+		return err
+	}
+	work, err := c.begin(deps)
 	if err != nil {
 		return err
 	}

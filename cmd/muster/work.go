@@ -23,12 +23,8 @@ type work struct {
 	display progress.Display
 }
 
-// begin opens everything that `up` and `down` need. The caller closes the display.
-func (c *cli) begin() (*work, error) {
-	deps, err := c.deps()
-	if err != nil {
-		return nil, err
-	}
+// begin makes a run of `up` or `down`. The caller closes the display.
+func (c *cli) begin(deps apply.Deps) (*work, error) {
 	display, err := c.newDisplay()
 	if err != nil {
 		return nil, err
