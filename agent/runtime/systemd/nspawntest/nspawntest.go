@@ -179,12 +179,14 @@ func exists(path string) bool {
 }
 
 // script mounts the overlay, in a mount namespace of its own, and runs systemd-nspawn until that ends by itself or the
-// test lets go of the pipe at descriptor 3. The unified control groups are what a systemd since 256 asks for.
+// test lets go of the pipe at descriptor 3. A systemd since 256 asks for unified control groups, podman
+// for keyrings.
 const script = `
 tree=$1 dir=$2 machine=$3; shift 3
 mount -t overlay overlay -o "lowerdir=$tree,upperdir=$dir/upper,workdir=$dir/work" "$dir/root" || exit 1
 NOTIFY_SOCKET=$dir/notify SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --boot --register=no --keep-unit \
-  --directory="$dir/root" --bind="$dir/var:/var" --machine="$machine" --notify-ready=yes --console=pipe "$@" \
+  --directory="$dir/root" --bind="$dir/var:/var" --machine="$machine" --notify-ready=yes --console=pipe \
+  --system-call-filter=@keyring "$@" \
   < /dev/null 3<&- &
 echo $! > "$dir/pid"
 (read -r line <&3; kill -TERM $! 2> /dev/null) &
