@@ -77,6 +77,8 @@ func checkTour(t *testing.T, printed []string) {
 		{7, "nothing to do"},
 		{8, "cluster demo is gone"},
 		{9, "cluster mine: 3 to create"},
+		{10, "node.yaml is a good cloud-config"},
+		{10, "hostname: node-1"},
 	} {
 		if claim.block >= len(printed) || !strings.Contains(printed[claim.block], claim.want) {
 			t.Errorf("%q is not in what block %d prints:\n%s", claim.want, claim.block, printed[min(claim.block, len(printed)-1)])
