@@ -159,13 +159,6 @@ func (b *bus) property(ctx context.Context, name, iface, property string, into a
 	return dbus.Store([]any{value.Value()}, into)
 }
 
-// properties asks for all of a unit that do not belong to its type.
-func (b *bus) properties(ctx context.Context, name string) (map[string]dbus.Variant, error) {
-	call := b.conn.Object(systemdName, objectPath(name)).CallWithContext(ctx, propertiesInterface+".GetAll", 0, unitInterface)
-	var all map[string]dbus.Variant
-	return all, call.Store(&all)
-}
-
 // objectPath is that of a unit on the bus.
 func objectPath(name string) dbus.ObjectPath {
 	return dbus.ObjectPath(unitsPath + "/" + systemd.PathBusEscape(name))

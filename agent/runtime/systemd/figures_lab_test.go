@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/musterhq/muster/agent/runtime"
@@ -35,10 +36,13 @@ func TestFigures(t *testing.T) {
 	}
 	each := func(what string, f func(ctx context.Context, i int) error) {
 		m.measure(fmt.Sprintf("%s %d units", what, n), func() {
+			var g errgroup.Group
+			g.SetLimit(16) // as the agent does
 			for i := range n {
-				if err := f(within(t), i); err != nil {
-					t.Fatal(err)
-				}
+				g.Go(func() error { return f(within(t), i) })
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

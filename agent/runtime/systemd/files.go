@@ -109,6 +109,34 @@ func (d directory) read(name string) (stored, error) {
 	return s, nil
 }
 
+// searchPath is where systemd looks for units, in that order (systemd.unit(5), "Unit File Load Path").
+var searchPath = []string{
+	"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
+	"/etc/systemd/system", "/etc/systemd/system.attached", unitDir, "/run/systemd/system.attached", "/run/systemd/generator",
+	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
+}
+
+// othersFile returns the path of a file that somebody else has given the host for a unit or its template, "" if there
+// is none.
+func (d directory) othersFile(root, name string) (string, error) {
+	names := []string{name}
+	if template, ok := unitfile.Template(name); ok {
+		names = append(names, template)
+	}
+	for _, dir := range searchPath {
+		for _, file := range names {
+			_, err := os.Lstat(filepath.Join(root, dir, file))
+			if err == nil {
+				return filepath.Join(dir, file), nil
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return "", err
+			}
+		}
+	}
+	return "", nil
+}
+
 // write stores a unit. The mark comes first, the unit's own file last: that is what systemd looks for.
 func (d directory) write(u runtime.Unit, h history) error {
 	if err := os.MkdirAll(d.dropIns(u.Name), 0o755); err != nil {

@@ -1,11 +1,9 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/musterhq/muster/agent/runtime"
@@ -28,7 +26,7 @@ func (rt *Runtime) Load(ctx context.Context, un runtime.Unit) error {
 
 func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 	var known, done bool
-	_ = rt.look(un.Name, func(u *unit) {
+	_ = rt.with(un.Name, func(u *unit) {
 		known = u.path == ""
 		done = known && !u.unread && u.hash == un.Hash && u.dropIn == string(dropIn(un, rt.config.Env))
 	})
@@ -39,8 +37,9 @@ func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 	if err != nil {
 		return err
 	}
+	reload := known
 	if !known {
-		path, err := rt.inTheWay(ctx, b, un.Name)
+		path, inMemory, err := rt.inTheWay(ctx, b, un.Name)
 		if err != nil {
 			return err
 		}
@@ -48,39 +47,44 @@ func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 			rt.refuse(un, path)
 			return nil
 		}
+		reload = inMemory
 	}
-	replaced, err := rt.store(ctx, b, un)
-	if err != nil {
+	if err := rt.store(ctx, b, un); err != nil {
 		return err
 	}
-	return rt.settle(ctx, b, replaced, un.Name)
+	return rt.settle(ctx, b, reload, un.Name)
 }
 
-// inTheWay returns the path of the unit of that name that the host has by itself, "" if there is none.
-func (rt *Runtime) inTheWay(ctx context.Context, b *bus, name string) (string, error) {
-	if _, err := os.Lstat(rt.files.file(name)); err == nil {
-		return filepath.Join(unitDir, name), nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+// inTheWay returns the path of the unit of that name that the host has by itself, "" if there is none, and whether
+// systemd has something under that name in memory.
+func (rt *Runtime) inTheWay(ctx context.Context, b *bus, name string) (path string, inMemory bool, err error) {
+	path, err = rt.files.othersFile(rt.config.Root, name)
+	if err != nil || path != "" {
+		return path, false, err
 	}
-	list, err := b.ListUnitsByNamesContext(ctx, []string{name})
-	if err != nil {
-		return "", err
+	inMemory, err = b.has(ctx, name)
+	if err != nil || !inMemory {
+		return "", false, err
 	}
-	if len(list) == 0 || list[0].LoadState == notFound {
-		return "", nil
+	var state string
+	if err := b.property(ctx, name, unitInterface, "LoadState", &state); err != nil {
+		return "", false, err
 	}
-	var path string
-	if err := b.property(ctx, name, unitInterface, "FragmentPath", &path); err != nil {
-		return "", err
+	for _, property := range []string{"FragmentPath", "SourcePath"} {
+		if err := b.property(ctx, name, unitInterface, property, &path); err != nil {
+			return "", false, err
+		}
+		if path != "" {
+			break
+		}
 	}
-	switch path {
-	case filepath.Join(unitDir, name):
-		return "", nil // systemd has not noticed yet that it was removed
-	case "":
-		return "which no file of systemd's makes", nil
+	switch {
+	case state == notFound, path == filepath.Join(unitDir, name):
+		return "", true, nil // others refer to it, or systemd has not noticed yet that it was removed
+	case path == "":
+		return "which was made without a file", true, nil
 	}
-	return path, nil
+	return path, true, nil
 }
 
 // refuse notes a unit that the host's own is in the way of.
@@ -93,17 +97,17 @@ func (rt *Runtime) refuse(un runtime.Unit, path string) {
 	rt.touch()
 }
 
-// store writes a unit's files and says whether they replace others.
-func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) (replaced bool, err error) {
+// store writes a unit's files.
+func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) error {
 	rt.disk.Lock()
 	defer rt.disk.Unlock()
-	var before unit
-	if err := rt.look(un.Name, func(u *unit) { before = *u }); err == nil && before.path == "" {
+	before, replaced := unit{}, false
+	if err := rt.with(un.Name, func(u *unit) { before = *u }); err == nil && before.path == "" {
 		replaced = true
 	}
 	if replaced && before.enabled {
 		if _, err := b.DisableUnitFilesContext(ctx, []string{un.Name}, true); err != nil {
-			return false, err
+			return err
 		}
 	}
 	after := stored{
@@ -111,7 +115,7 @@ func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) (replaced
 		history: before.history.replace(un.Hash, before.atRest(), before.started()),
 	}
 	if err := rt.files.write(un, after.history); err != nil {
-		return false, err
+		return err
 	}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -121,7 +125,7 @@ func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) (replaced
 		rt.units[un.Name], rt.byPath[objectPath(un.Name)] = u, u
 	}
 	u.stored, u.unread, u.LoadState, u.LoadError = after, true, "", ""
-	return replaced, nil
+	return nil
 }
 
 func installs(f unitfile.File) bool {
@@ -142,21 +146,20 @@ func (rt *Runtime) settle(ctx context.Context, b *bus, reload bool, names ...str
 			return err
 		}
 	}
-	if !reload && len(enabled) == 0 {
-		var err error
-		if reload, err = rt.outdated(ctx, b, names); err != nil {
+	reload = reload || len(enabled) > 0
+	if !reload {
+		if err := rt.looks.do(ctx, names...); err != nil {
 			return err
 		}
-	} else {
-		reload = true
+		reload = rt.notFound(names)
 	}
 	if reload {
 		if err := rt.reloads.do(ctx); err != nil {
 			return err
 		}
-	}
-	if _, err := rt.refresh(ctx, b, false, names...); err != nil {
-		return err
+		if err := rt.looks.do(ctx, names...); err != nil {
+			return err
+		}
 	}
 	if err := rt.noteRead(names); err != nil {
 		return err
@@ -168,7 +171,7 @@ func (rt *Runtime) settle(ctx context.Context, b *bus, reload bool, names ...str
 func (rt *Runtime) enabled(names []string) []string {
 	var enabled []string
 	for _, name := range names {
-		_ = rt.look(name, func(u *unit) {
+		_ = rt.with(name, func(u *unit) {
 			if u.enabled {
 				enabled = append(enabled, name)
 			}
@@ -177,22 +180,13 @@ func (rt *Runtime) enabled(names []string) []string {
 	return enabled
 }
 
-// outdated says whether systemd has something else in memory than there is on disk.
-func (rt *Runtime) outdated(ctx context.Context, b *bus, names []string) (bool, error) {
+// notFound says whether systemd has not seen the files of one of the units.
+func (rt *Runtime) notFound(names []string) bool {
+	missing := false
 	for _, name := range names {
-		var state string
-		if err := b.property(ctx, name, unitInterface, "LoadState", &state); err != nil {
-			return false, err
-		}
-		var outdated bool
-		if err := b.property(ctx, name, unitInterface, "NeedDaemonReload", &outdated); err != nil {
-			return false, err
-		}
-		if outdated || state == notFound {
-			return true, nil
-		}
+		_ = rt.with(name, func(u *unit) { missing = missing || u.LoadState == notFound })
 	}
-	return false, nil
+	return missing
 }
 
 // noteRead notes that systemd has read the files.
@@ -202,7 +196,7 @@ func (rt *Runtime) noteRead(names []string) error {
 	defer rt.disk.Unlock()
 	for _, name := range names {
 		var past history
-		if err := rt.look(name, func(u *unit) {
+		if err := rt.with(name, func(u *unit) {
 			u.unread, u.history = false, u.history.read(now)
 			past = u.history
 		}); err != nil {
@@ -225,7 +219,7 @@ func (rt *Runtime) Unload(ctx context.Context, name string) error {
 
 func (rt *Runtime) unload(ctx context.Context, name string) error {
 	var foreign, enabled bool
-	if err := rt.look(name, func(u *unit) { foreign, enabled = u.path != "", u.enabled }); err != nil {
+	if err := rt.with(name, func(u *unit) { foreign, enabled = u.path != "", u.enabled }); err != nil {
 		return nil //nolint:nilerr // as it shall be
 	}
 	if foreign {
@@ -236,12 +230,8 @@ func (rt *Runtime) unload(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	there, err := rt.refresh(ctx, b, false, name)
-	if err != nil {
-		return err
-	}
-	if !atRest(there[name]) {
-		return runtime.ErrActive
+	if rests, err := rt.rests(ctx, b, name); err != nil || !rests {
+		return cmp.Or(err, runtime.ErrActive)
 	}
 	if enabled {
 		if _, err := b.DisableUnitFilesContext(ctx, []string{name}, true); err != nil {
@@ -260,6 +250,17 @@ func (rt *Runtime) unload(ctx context.Context, name string) error {
 		err = rt.reloads.do(ctx)
 	}
 	return err
+}
+
+// rests says whether a unit has nothing that runs or is about to. One that systemd does not have in memory is at rest; it
+// is not asked to read the file once more.
+func (rt *Runtime) rests(ctx context.Context, b *bus, name string) (bool, error) {
+	has, err := b.has(ctx, name)
+	if err != nil || !has {
+		return true, err
+	}
+	there, err := rt.refresh(ctx, b, false, name)
+	return atRest(there[name]), err
 }
 
 // drop removes a unit and its files.

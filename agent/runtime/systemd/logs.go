@@ -17,7 +17,7 @@ import (
 // Logs implements runtime.Runtime. Lines are as the unit wrote them, without what systemd says about the unit.
 func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error {
 	now := time.Now()
-	err := rt.look(name, func(*unit) {})
+	err := rt.with(name, func(*unit) {})
 	if err == nil && (lines != 0 || follow) {
 		err = rt.read(ctx, logArguments(name, lines, follow, now), w, !follow)
 	}

@@ -30,64 +30,98 @@ type properties struct {
 
 // merge takes over what systemd told, whatever interface of the unit it is of.
 func (p *properties) merge(told map[string]dbus.Variant) {
-	for name, into := range p.byName() {
-		value, ok := told[name]
-		if !ok {
-			continue
+	for name, value := range told {
+		if into := p.field(name); into != nil {
+			// Another type than is documented leaves what there was.
+			_ = dbus.Store([]any{value.Value()}, into)
 		}
-		// Another type than is documented leaves what there was.
-		_ = dbus.Store([]any{value.Value()}, into)
 	}
 }
 
-func (p *properties) byName() map[string]any {
-	return map[string]any{
-		"LoadState":                       &p.LoadState,
-		"ActiveState":                     &p.ActiveState,
-		"SubState":                        &p.SubState,
-		"InactiveExitTimestamp":           &p.InactiveExit,
-		"InactiveExitTimestampMonotonic":  &p.InactiveExitMonotonic,
-		"ActiveEnterTimestamp":            &p.ActiveEnter,
-		"ActiveExitTimestamp":             &p.ActiveExit,
-		"InactiveEnterTimestamp":          &p.InactiveEnter,
-		"ConditionResult":                 &p.Condition,
-		"ConditionTimestamp":              &p.ConditionTime,
-		"AssertResult":                    &p.Assert,
-		"AssertTimestamp":                 &p.AssertTime,
-		"Result":                          &p.Result,
-		"ExecMainCode":                    &p.MainCode,
-		"ExecMainStatus":                  &p.MainStatus,
-		"ExecMainStartTimestampMonotonic": &p.MainStartedMonotonic,
-		"ExecMainExitTimestampMonotonic":  &p.MainEndedMonotonic,
+// field is where the property of a name is, nil for one that the status does not need.
+func (p *properties) field(name string) any {
+	switch name {
+	case "LoadState":
+		return &p.LoadState
+	case "ActiveState":
+		return &p.ActiveState
+	case "SubState":
+		return &p.SubState
+	case "InactiveExitTimestampMonotonic":
+		return &p.InactiveExitMonotonic
+	case "ConditionResult":
+		return &p.Condition
+	case "ConditionTimestamp":
+		return &p.ConditionTime
+	case "AssertResult":
+		return &p.Assert
+	case "AssertTimestamp":
+		return &p.AssertTime
+	case "Result":
+		return &p.Result
+	case "ExecMainCode":
+		return &p.MainCode
+	case "ExecMainStatus":
+		return &p.MainStatus
+	case "ExecMainStartTimestampMonotonic":
+		return &p.MainStartedMonotonic
+	case "ExecMainExitTimestampMonotonic":
+		return &p.MainEndedMonotonic
 	}
+	if at := p.time(name); at != nil {
+		return at
+	}
+	return nil
 }
 
-// ofType are the properties of a service that are asked for one by one: all of them would have systemd look into
-// control groups.
-var ofType = []string{"Result", "ExecMainCode", "ExecMainStatus", "ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic"}
+func (p *properties) time(name string) *uint64 {
+	switch name {
+	case "InactiveExitTimestamp":
+		return &p.InactiveExit
+	case "ActiveEnterTimestamp":
+		return &p.ActiveEnter
+	case "ActiveExitTimestamp":
+		return &p.ActiveExit
+	case "InactiveEnterTimestamp":
+		return &p.InactiveEnter
+	}
+	return nil
+}
+
+// ofType are the properties of a unit's type that its status needs, ofUnit, with the one that tells since when, the
+// others. They are asked for one by one: to tell all of them systemd would look into control groups and for files.
+var (
+	ofUnit = []string{"InactiveExitTimestampMonotonic"}
+	ofType = []string{
+		"Result", "ExecMainCode", "ExecMainStatus", "ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic",
+	}
+)
 
 // atRest says whether nothing of the unit runs or is about to.
 func (p *properties) atRest() bool {
 	return p.ActiveState == "inactive" || p.ActiveState == "failed" || p.ActiveState == ""
 }
 
-// since is when the unit became what it is, as systemctl status tells.
+// since is when the unit became what it is.
 func (p *properties) since() time.Time {
-	var at uint64
-	switch p.ActiveState {
-	case "active", "reloading", "refreshing", "maintenance":
-		at = p.ActiveEnter
-	case "activating":
-		at = p.InactiveExit
-	case "deactivating":
-		at = p.ActiveExit
-	default:
-		at = p.InactiveEnter
-	}
-	if at == 0 {
+	at := p.time(sinceProperty(p.ActiveState))
+	if *at == 0 {
 		return time.Time{}
 	}
-	return time.UnixMicro(int64(at))
+	return time.UnixMicro(int64(*at))
+}
+
+// sinceProperty is the one that tells when a unit became what it is, as systemctl status has it.
+func sinceProperty(activeState string) string {
+	switch activeState {
+	case "active", "reloading", "refreshing", "maintenance":
+		return "ActiveEnterTimestamp"
+	case "activating":
+		return "InactiveExitTimestamp"
+	case "deactivating":
+		return "ActiveExitTimestamp"
+	}
+	return "InactiveEnterTimestamp"
 }
 
 // started is when the unit was started last, by CLOCK_MONOTONIC in microseconds. systemd starts a service again without

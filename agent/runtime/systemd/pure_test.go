@@ -270,13 +270,15 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-func TestReloadsAreShared(t *testing.T) {
+func TestTurnsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var owner sync.WaitGroup
 		times := 0
-		r := &reloads{ctx: ctx, owner: &owner, reload: func(context.Context) error {
+		var names []string
+		r := &turns{ctx: ctx, owner: &owner, run: func(_ context.Context, units []string) error {
 			times++
+			names = append(names, units...)
 			time.Sleep(time.Second)
 			return nil
 		}}
@@ -284,7 +286,7 @@ func TestReloadsAreShared(t *testing.T) {
 		ask := func(n int) {
 			for range n {
 				callers.Go(func() {
-					if err := r.do(ctx); err != nil {
+					if err := r.do(ctx, "a"); err != nil {
 						t.Error(err)
 					}
 				})
@@ -294,8 +296,8 @@ func TestReloadsAreShared(t *testing.T) {
 		ask(1)
 		ask(500) // while the first is under way
 		callers.Wait()
-		if times != 2 {
-			t.Errorf("reloaded %d times", times)
+		if times != 2 || len(names) != 501 {
+			t.Errorf("%d turns for %d callers", times, len(names))
 		}
 		r.end(cancel)
 		owner.Wait()

@@ -3,7 +3,6 @@ package systemd
 import (
 	"context"
 	"fmt"
-	"maps"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -48,7 +47,7 @@ func (rt *Runtime) signalsSeen(names []string) map[string]int {
 func (rt *Runtime) ask(ctx context.Context, b *bus, everything bool, status systemd.UnitStatus) (map[string]dbus.Variant, error) {
 	told := map[string]dbus.Variant{}
 	var same, explained bool
-	if err := rt.look(status.Name, func(u *unit) {
+	if err := rt.with(status.Name, func(u *unit) {
 		same = u.ActiveState == status.ActiveState && u.SubState == status.SubState
 		explained = u.LoadState == status.LoadState
 	}); err != nil {
@@ -64,36 +63,37 @@ func (rt *Runtime) ask(ctx context.Context, b *bus, everything bool, status syst
 	if neverRan := status.ActiveState == "inactive"; neverRan || same && !everything {
 		return told, nil
 	}
-	return told, rt.askAll(ctx, b, status.Name, told)
+	return told, b.askMore(ctx, status, told)
 }
 
 // loadError is the message of the property, where there is one.
 const loadError = "LoadError"
 
-// askAll asks for everything that is told of a unit that runs, has run or failed.
-func (rt *Runtime) askAll(ctx context.Context, b *bus, name string, told map[string]dbus.Variant) error {
-	all, err := b.properties(ctx, name)
-	if err != nil {
-		return err
+// askMore asks for what the status of a unit needs that runs, has run or failed.
+func (b *bus) askMore(ctx context.Context, status systemd.UnitStatus, told map[string]dbus.Variant) error {
+	for _, name := range append(ofUnit[:len(ofUnit):len(ofUnit)], sinceProperty(status.ActiveState)) {
+		p, err := b.GetUnitPropertyContext(ctx, status.Name, name)
+		if err != nil {
+			return err
+		}
+		told[name] = p.Value
 	}
-	delete(all, loadError)
-	maps.Copy(told, all)
-	for _, property := range ofType {
-		p, err := b.GetUnitTypePropertyContext(ctx, name, typeInterface(name), property)
+	for _, name := range ofType {
+		p, err := b.GetUnitTypePropertyContext(ctx, status.Name, typeInterface(status.Name), name)
 		if isError(err, noSuchProperty, unknownInterface) {
 			continue // not every type has it
 		}
 		if err != nil {
 			return err
 		}
-		told[property] = p.Value
+		told[name] = p.Value
 	}
 	return nil
 }
 
 // takeOver notes what systemd answered. The load state, of which no signal tells, always counts.
 func (rt *Runtime) takeOver(status systemd.UnitStatus, told map[string]dbus.Variant, seen int) {
-	_ = rt.look(status.Name, func(u *unit) {
+	_ = rt.with(status.Name, func(u *unit) {
 		if why, ok := told[loadError]; ok || u.LoadState != status.LoadState {
 			u.LoadError, _ = why.Value().(string)
 		}
@@ -128,7 +128,7 @@ func (rt *Runtime) askWhy(ctx context.Context, b *bus) error {
 			}
 			ran[setting] = list
 		}
-		_ = rt.look(name, func(u *unit) {
+		_ = rt.with(name, func(u *unit) {
 			if u.needsCommands() && u.InactiveExitMonotonic == when {
 				u.ran = ran
 			}

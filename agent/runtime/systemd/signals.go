@@ -58,7 +58,7 @@ func (rt *Runtime) unitChanged(path dbus.ObjectPath, changed map[string]dbus.Var
 // endJob tells those who wait for a job first, see starts.
 func (rt *Runtime) endJob(id uint32, name, result string) {
 	rt.jobs.end(id, result)
-	if rt.look(name, func(u *unit) { u.jobEnded(id, result) }) == nil {
+	if rt.with(name, func(u *unit) { u.jobEnded(id, result) }) == nil {
 		rt.touch()
 	}
 }

@@ -41,7 +41,8 @@ type Runtime struct {
 	loops   sync.WaitGroup
 	link    link
 	jobs    *jobs
-	reloads *reloads
+	reloads turns         // of systemd, which reads all files again
+	looks   turns         // at units whose files are new
 	stale   chan struct{} // systemd is to be asked for its units
 	missed  atomic.Bool   // signals may have been missed since
 
@@ -82,7 +83,8 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		rt.units[name], rt.byPath[objectPath(name)] = u, u
 	}
 	rt.ctx, rt.cancel = context.WithCancel(ctx)
-	rt.reloads = &reloads{reload: rt.daemonReload, ctx: rt.ctx, owner: &rt.loops}
+	rt.reloads = turns{run: rt.daemonReload, ctx: rt.ctx, owner: &rt.loops}
+	rt.looks = turns{run: rt.look, ctx: rt.ctx, owner: &rt.loops}
 	b, err := rt.connect(rt.ctx)
 	if err != nil {
 		rt.cancel()
@@ -99,12 +101,22 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 }
 
 // daemonReload has systemd read its files.
-func (rt *Runtime) daemonReload(ctx context.Context) error {
+func (rt *Runtime) daemonReload(ctx context.Context, _ []string) error {
 	b, err := rt.link.get(ctx)
 	if err != nil {
 		return err
 	}
 	return b.ReloadContext(ctx)
+}
+
+// look sees how units are. systemd reads the files of those that it does not have in memory.
+func (rt *Runtime) look(ctx context.Context, names []string) error {
+	b, err := rt.link.get(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = rt.refresh(ctx, b, false, names...)
+	return err
 }
 
 // names are those of the units that have files, sorted.
@@ -121,8 +133,8 @@ func (rt *Runtime) names() []string {
 	return names
 }
 
-// look calls a function with a unit, or returns an error.
-func (rt *Runtime) look(name string, f func(u *unit)) error {
+// with calls a function with a unit, or returns ErrNotLoaded.
+func (rt *Runtime) with(name string, f func(u *unit)) error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	u := rt.units[name]
@@ -144,7 +156,7 @@ func (rt *Runtime) Start(ctx context.Context, name string) error {
 func (rt *Runtime) start(ctx context.Context, name string) error {
 	var unfit string
 	var limited bool
-	if err := rt.look(name, func(u *unit) {
+	if err := rt.with(name, func(u *unit) {
 		unfit, limited = u.unfit(), u.limited()
 	}); err != nil {
 		return err
@@ -172,7 +184,7 @@ func (rt *Runtime) start(ctx context.Context, name string) error {
 // starts notes that a unit is to start, unless that is over.
 func (rt *Runtime) starts(name string, id uint32, result <-chan string) error {
 	defer rt.touch()
-	return rt.look(name, func(u *unit) {
+	return rt.with(name, func(u *unit) {
 		if len(result) == 0 && u.atRest() {
 			u.starting = id
 		}
@@ -184,7 +196,7 @@ func (rt *Runtime) awaitLimit(ctx context.Context, name string, result <-chan st
 	for {
 		var limited bool
 		var news <-chan struct{}
-		if err := rt.look(name, func(u *unit) { limited, news = u.limited(), u.news }); err != nil || !limited {
+		if err := rt.with(name, func(u *unit) { limited, news = u.limited(), u.news }); err != nil || !limited {
 			return err
 		}
 		select {
@@ -212,7 +224,7 @@ func (rt *Runtime) Stop(ctx context.Context, name string) error {
 
 func (rt *Runtime) stop(ctx context.Context, name string) error {
 	var foreign bool
-	if err := rt.look(name, func(u *unit) { foreign = u.path != "" }); err != nil || foreign {
+	if err := rt.with(name, func(u *unit) { foreign = u.path != "" }); err != nil || foreign {
 		return err
 	}
 	b, err := rt.link.get(ctx)
@@ -264,7 +276,7 @@ func atRest(u systemd.UnitStatus) bool {
 // Reload implements runtime.Reloader.
 func (rt *Runtime) Reload(ctx context.Context, name string) error {
 	var active, foreign bool
-	err := rt.look(name, func(u *unit) { active, foreign = u.ActiveState == "active", u.path != "" })
+	err := rt.with(name, func(u *unit) { active, foreign = u.ActiveState == "active", u.path != "" })
 	if err == nil && (!active || foreign) {
 		err = errors.New("it is not active")
 	}
@@ -313,7 +325,7 @@ func (rt *Runtime) touch() {
 
 // Close implements runtime.Runtime.
 func (rt *Runtime) Close() error {
-	rt.reloads.end(rt.cancel)
+	rt.reloads.end(func() { rt.looks.end(rt.cancel) })
 	rt.loops.Wait()
 	return nil
 }
