@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/runtime/process"
 	"github.com/musterhq/muster/agent/unitfile"
@@ -174,7 +175,7 @@ func (a *agent) manage() {
 	}
 	a.reporter.states = a.executor.states
 	a.presence = &presence{
-		store: a.store, id: a.self.ID, lease: a.Lease(), facts: a.facts, now: time.Now, log: a.log, begun: a.reporter.again.raise,
+		store: a.store, id: a.self.ID, ttl: control.SessionTTL(a.Lease()), facts: a.facts, now: time.Now, log: a.log, begun: a.reporter.again.raise,
 	}
 }
 

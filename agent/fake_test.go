@@ -258,7 +258,7 @@ func (h *simHost) start() {
 	}
 	rep.states = exec.states
 	pres := &presence{
-		store: conn, id: id(h.n), lease: simLease, now: time.Now, log: quiet(), begun: rep.again.raise,
+		store: conn, id: id(h.n), ttl: control.SessionTTL(simLease), now: time.Now, log: quiet(), begun: rep.again.raise,
 		facts: roster.Facts{Hostname: fmt.Sprintf("node-%d", h.n)},
 	}
 	h.stop = h.w.background(func(ctx context.Context) error {

@@ -3,8 +3,10 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +23,7 @@ const longestPause = 2 * time.Second
 type presence struct {
 	store store.Store
 	id    string
-	lease time.Duration
+	ttl   time.Duration // of the session
 	facts roster.Facts
 	now   func() time.Time
 	log   *slog.Logger
@@ -49,52 +51,84 @@ func (p *presence) run(ctx context.Context) error {
 
 // hold begins a session and returns when it has ended.
 func (p *presence) hold(ctx context.Context, begun func()) error {
-	session, err := p.store.NewSession(ctx, p.lease)
+	session, err := p.store.NewSession(ctx, p.ttl)
 	if err != nil {
 		return fmt.Errorf("cannot begin a session: %w", err)
 	}
 	lost := make(chan error, 1)
 	living, end := context.WithCancel(ctx)
 	defer end()
+	removed := make(chan struct{})
 	go func() {
 		defer end()
 		select {
 		case <-session.Done():
 			lost <- store.ErrSessionLost
+		case <-removed:
+			lost <- errRemoved
 		case <-living.Done():
 			lost <- ctx.Err()
 		}
 	}()
-	// A session whose announcement failed is not revoked: the record may be there all the same, and would go with it.
+	if announced, err := p.begin(living, session); err == nil {
+		begun()
+		if p.gone(living, announced) {
+			close(removed)
+		}
+	}
+	err = <-lost
+	if errors.Is(err, errRemoved) {
+		_ = session.Revoke(ctx) // most likely it is what has ended
+	}
+	return err
+}
+
+// begin announces the host under a session until that succeeds. A session whose announcement failed is not revoked: the
+// record may be there all the same, and would go with it.
+func (p *presence) begin(ctx context.Context, session store.Session) (revision int64, err error) {
 	failed := func(err error) { p.log.Warn("cannot announce this host", "err", err) }
-	err = pause.Until(living, longestPause, failed, func() error { return p.announce(living, session) })
+	err = pause.Until(ctx, longestPause, failed, func() (err error) {
+		revision, err = p.announce(ctx, session)
+		return err
+	})
 	if err == nil {
 		p.alive.Store(true)
 		p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
-		begun()
 		p.begun()
 	}
-	return <-lost
+	return revision, err
 }
 
-// announce writes the alive record under the session and, if it changed, what the host says of itself.
-func (p *presence) announce(ctx context.Context, session store.Session) error {
+var errRemoved = errors.New("the record of this host's life was removed")
+
+// gone waits until the record is removed, of which the session itself would hear only at its next sign of life. It
+// returns false when ctx ends or the store does not tell.
+func (p *presence) gone(ctx context.Context, announced int64) bool {
+	for change := range p.store.Watch(ctx, store.AliveKey(p.id), announced) {
+		if slices.ContainsFunc(change.Events, func(e store.Event) bool { return e.Deleted }) {
+			return true
+		}
+	}
+	return false
+}
+
+// announce returns the revision at which it wrote the alive record under the session and, if it changed, what the host says of itself.
+func (p *presence) announce(ctx context.Context, session store.Session) (revision int64, err error) {
 	alive, err := store.Marshal(store.Alive{Since: p.now()})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	facts, err := store.Marshal(store.HostRecord{Facts: p.facts})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c := store.Commit{Ops: []store.Op{{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()}}}
 	said, err := p.store.Get(ctx, store.HostKey(p.id))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !bytes.Equal(said.Value, facts) {
 		c.Ops = append(c.Ops, store.Put(store.HostKey(p.id), facts))
 	}
-	_, err = p.store.Commit(ctx, c)
-	return err
+	return p.store.Commit(ctx, c)
 }

@@ -187,12 +187,12 @@ func TestLostHost(t *testing.T) {
 		c.expect("before", "a.service@1", "b.service@1", "only2.service@2")
 
 		c.commit(store.Delete(store.AliveKey(id(1))))
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(Doubt + 100*time.Millisecond)
 		c.expect("host 1 is lost", "a.service@2", "b.service@2", "only2.service@2")
 
 		c.join(1)
 		c.commit(store.Delete(store.AliveKey(id(2))))
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(Doubt + 100*time.Millisecond)
 		c.expect("host 2 is lost, with a unit that fits nowhere else", "a.service@1", "b.service@1", "only2.service@2")
 
 		c.join(2)

@@ -36,7 +36,7 @@ func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
 	between := pause.New(longestPause)
 	for {
 		round := &schedulerRound{Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}}
-		err := store.Follow(ctx, s.Store, schedulingPrefixes, pace, func(t *store.Tables) error {
+		err := store.Follow(ctx, doubting{s.Store}, schedulingPrefixes, pace, func(t *store.Tables) error {
 			return round.step(ctx, fleet.View{Tables: t})
 		})
 		if ctx.Err() != nil {

@@ -1,0 +1,42 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// TestRecordRemoved takes a living host's record away, as a voter that wakes up may: the host does not wait for its next
+// sign of life to announce itself again.
+func TestRecordRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := store.NewMemory(time.Now)
+		defer func() { _ = memory.Close() }()
+		p := &presence{store: memory, id: id(1), ttl: time.Minute, now: time.Now, log: quiet(), begun: func() {}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
+
+		before, err := memory.Get(ctx, store.AliveKey(id(1)))
+		if err != nil || before.ModRevision == 0 {
+			t.Fatalf("not announced: %v", err)
+		}
+		if _, err := memory.Commit(ctx, store.Commit{Ops: []store.Op{store.Delete(store.AliveKey(id(1)))}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		after, err := memory.Get(ctx, store.AliveKey(id(1)))
+		if err != nil || after.ModRevision == 0 || after.Session == before.Session {
+			t.Errorf("not announced again under another session: %+v, %v", after, err)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
