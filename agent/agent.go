@@ -1,14 +1,11 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -17,8 +14,6 @@ import (
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/runtime"
-	"github.com/musterhq/muster/agent/runtime/process"
-	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
@@ -109,31 +104,6 @@ func (a *agent) openCredentials(ctx context.Context) (err error) {
 	}
 	a.source, err = pki.NewSource(a.storage.CertFile(), a.storage.KeyFile())
 	return err
-}
-
-// openRuntime takes charge of the units that run.
-func (a *agent) openRuntime(ctx context.Context) error {
-	if a.Runtime != "process" {
-		return fmt.Errorf("this musterd cannot run units with %q; it has the runtime process", a.Runtime)
-	}
-	socket, err := filepath.Abs(filepath.Join(a.root, socketPath))
-	if err != nil {
-		return fmt.Errorf("cannot find the host's directory: %w", err)
-	}
-	rt, err := process.New(context.WithoutCancel(ctx), process.Config{
-		Dir:      filepath.Join(a.root, unitsPath),
-		Instance: a.instance,
-		Host:     unitfile.HostSpecifiers{MachineID: a.self.ID, BootID: a.facts.BootID, Hostname: a.self.Name},
-		Env:      []string{"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket},
-		Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-		Log:      a.log,
-	})
-	if err != nil {
-		return err
-	}
-	a.runtime = rt
-	a.onClose("the runtime", rt.Close)
-	return nil
 }
 
 // openStore begins to connect to the voters. A voter does so with its control certificate, and to itself first.
