@@ -189,9 +189,10 @@ NOTIFY_SOCKET=$dir/notify SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --qu
   --system-call-filter=@keyring "$@" \
   < /dev/null 3<&- &
 echo $! > "$dir/pid"
-(read -r line <&3; kill -TERM $! 2> /dev/null) &
+(read -r line <&3; touch "$dir/over"; kill -TERM $! 2> /dev/null) &
 exec 3<&-
 wait %1
+[ ! -e "$dir/over" ] || { umount "$dir/root" && rm -rf "$dir"; }
 `
 
 func (s *starter) start(t testing.TB) (*Host, error) {
