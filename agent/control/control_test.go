@@ -366,7 +366,7 @@ func TestDuplicates(t *testing.T) {
 		}
 		_, end := c.lead("node-1")
 		defer end()
-		time.Sleep(time.Second)
+		time.Sleep(Doubt + time.Second)
 		c.expect("after", "a.service@2")
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/agent/pause"
 	"github.com/musterhq/muster/agent/schedule"
+	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -33,6 +34,9 @@ type Scheduler struct {
 // Run decides and writes after every change, until ctx ends or a write is refused for good. After a conflict it reads
 // everything again; a leader that was deposed meets one at every write until its leadership ends.
 func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
+	if err := s.await(ctx); err != nil {
+		return err
+	}
 	between := pause.New(longestPause)
 	for {
 		round := &schedulerRound{Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}}
@@ -53,6 +57,19 @@ func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
 			return err
 		}
 	}
+}
+
+// await gives hosts that a new leader finds without a session the time of Doubt: it cannot know since when.
+func (s *Scheduler) await(ctx context.Context) error {
+	v, err := fleet.Load(ctx, s.Store, []string{store.PrefixAlive, store.PrefixHosts, store.PrefixRoster}, false)
+	if err != nil {
+		return err
+	}
+	silent := func(h roster.Host) bool { return v.Seen(h.ID) && !v.Ready(h.ID) }
+	if !slices.ContainsFunc(v.Members(), silent) {
+		return nil
+	}
+	return pause.For(ctx, Doubt)
 }
 
 // schedulerRound is what lasts from one reading of everything to the next.
