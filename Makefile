@@ -14,10 +14,10 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-libvirt image clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## muster, musterd and the example's two servers, into bin/
 	@mkdir -p $(BIN)
@@ -53,6 +53,7 @@ lint: ## formatting, vet, staticcheck, go.mod, known vulnerabilities
 	@echo "gofumpt"; files=$$($(GO) tool gofumpt -l .) || exit 1; \
 	  if [ -n "$$files" ]; then echo "not formatted, run '$(GO) tool gofumpt -w .':"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags lab ./agent/runtime/... ./providers/...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
@@ -74,6 +75,12 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
 	$(GO) test -run '^$$' -bench Failover -benchtime 20x -timeout 30m ./cmd/muster/e2e
+
+lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
+	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/
+
+lab-libvirt: ## the libvirt driver against a libvirtd of its own (needs root, libvirt and QEMU)
+	$(GO) test -tags lab -count=1 -v -timeout 30m ./providers/libvirt/
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
