@@ -186,8 +186,9 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	if err = errors.Join(err, p.sweep()); err != nil {
 		return err
 	}
-	// Directories that are not empty stay, and so do those that somebody else removed first.
-	if os.Remove(p.root) == nil && p.ownRoot {
+	// Directories that are not empty stay. The root may be gone already: a Cleanup that was killed had removed it.
+	err = os.Remove(p.root)
+	if p.ownRoot && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		_ = os.Remove(filepath.Dir(p.root))
 	}
 	return p.leases.tidy(ctx)

@@ -364,6 +364,21 @@ func TestDestroyInterrupted(t *testing.T) {
 	}
 }
 
+// TestCleanupWasKilled cleans up after a Cleanup that had removed the provider's directory and no more.
+func TestCleanupWasKilled(t *testing.T) {
+	p := testProvider(t, shortDir(t))
+	parent := filepath.Dir(p.root)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Cleanup(t.Context(), testCluster); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(parent); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", parent, err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	dir := shortDir(t)
 	file := filepath.Join(dir, "file")
