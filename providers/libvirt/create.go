@@ -37,7 +37,9 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (mad
 }
 
 // create adopts the domain that there is, or makes it.
-func (c *client) create(ctx context.Context, p *Provider, req providers.CreateRequest, settings Settings) (providers.Instance, error) {
+func (c *client) create(
+	ctx context.Context, p *Provider, req providers.CreateRequest, settings Settings,
+) (providers.Instance, error) {
 	d, found, err := c.find(p, req.Identity)
 	if err == nil && found && d.record.phase == phaseEnding {
 		found, err = false, c.remove(ctx, p, req.Identity) // to the end, before it is made anew
@@ -93,7 +95,9 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 }
 
 // ensureImages finds or uploads what a host boots from, and writes where it is into to.
-func (c *client) ensureImages(ctx context.Context, p *Provider, pool golibvirt.StoragePool, settings Settings, to *disks) (image, error) {
+func (c *client) ensureImages(
+	ctx context.Context, p *Provider, pool golibvirt.StoragePool, settings Settings, to *disks,
+) (image, error) {
 	base, err := c.ensureImage(ctx, p, pool, settings.Image, settings.SHA256)
 	if err != nil {
 		return base, err
@@ -115,7 +119,9 @@ func (c *client) ensureImages(ctx context.Context, p *Provider, pool golibvirt.S
 }
 
 // connect reserves the host's address, where muster has the say, and tells where its interface is put.
-func (c *client) connect(ctx context.Context, p *Provider, o owner, id providers.Identity, settings Settings) (plug, netip.Addr, error) {
+func (c *client) connect(
+	ctx context.Context, p *Provider, o owner, id providers.Identity, settings Settings,
+) (plug, netip.Addr, error) {
 	at := plug{network: p.config.Network.Name, bridge: p.config.Network.Bridge, mac: macOf(id)}
 	if settings.MAC != "" {
 		at.mac = strings.ToLower(settings.MAC)
@@ -132,7 +138,9 @@ func (c *client) connect(ctx context.Context, p *Provider, o owner, id providers
 }
 
 // makeVolumes makes a host's disk, seed and console log.
-func (c *client) makeVolumes(ctx context.Context, p *Provider, pool golibvirt.StoragePool, g *guest, base image, userData []byte, address netip.Addr) error {
+func (c *client) makeVolumes(
+	ctx context.Context, p *Provider, pool golibvirt.StoragePool, g *guest, base image, userData []byte, address netip.Addr,
+) error {
 	names := p.owner(g.id.Cluster).volumes(g.id)
 	disk, err := c.makeClone(ctx, pool, names.disk, base, uint64(g.settings.Disk))
 	if err != nil {

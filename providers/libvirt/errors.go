@@ -52,7 +52,9 @@ var messages = []struct {
 }{
 	{providers.ErrQuota, []string{"No space left on device", "Cannot allocate memory", "Disk quota exceeded"}},
 	{providers.ErrConflict, []string{"already exists with uuid", "is already defined with uuid", "already in use by pool"}},
-	{providers.ErrUnavailable, []string{"client socket is closed", "has asynchronous jobs running", "cannot acquire state change lock"}},
+	{providers.ErrUnavailable, []string{
+		"client socket is closed", "has asynchronous jobs running", "cannot acquire state change lock",
+	}},
 }
 
 // hasCode tells whether err is libvirt's error of a code.

@@ -8,21 +8,32 @@ import (
 	"net"
 )
 
-// frames is a connection to the daemon that drops what comes for a stream after its end. libvirtd says more than once
-// that a download is at its end; go-libvirt, which has stopped to listen after the first time, would wait forever in the
-// second with its lock held.
+// frames is a connection to the daemon that puts the packets of streams into the order in which go-libvirt takes them.
+//
+// libvirtd may send the first packets of a download before its reply to the call that began it. go-libvirt would take
+// the first for the reply, lose what it holds, take the reply for the end of the stream, and then wait forever, with its
+// lock held, to hand on the next. So packets of a stream wait here until its reply has passed, and what comes after its
+// end is dropped.
 //
 // A packet is its length (4 bytes, itself included), program, version, procedure, type, serial number, status and payload
 // (https://libvirt.org/kbase/internals/rpc.html).
 type frames struct {
 	net.Conn
-	ready bytes.Buffer   // what is to be read
-	ended map[int32]bool // streams, by serial number
+	ready   bytes.Buffer // what is to be read
+	streams map[int32]*stream
+}
+
+// stream is what is known of the packets of one serial number.
+type stream struct {
+	replied bool
+	ended   bool
+	early   [][]byte // packets that came before the reply
 }
 
 const (
 	packetHead  = 28       // length and header
 	packetMax   = 64 << 20 // more than libvirt's 32 MiB (VIR_NET_MESSAGE_MAX)
+	typeReply   = 1
 	typeStream  = 3
 	statusMore  = 2 // VIR_NET_CONTINUE; with an empty payload it is the end
 	typeAt      = 16
@@ -31,42 +42,68 @@ const (
 	lengthField = 4
 )
 
-func newFrames(conn net.Conn) *frames { return &frames{Conn: conn, ended: map[int32]bool{}} }
+func newFrames(conn net.Conn) *frames { return &frames{Conn: conn, streams: map[int32]*stream{}} }
 
 // Read is called by one goroutine alone, as go-libvirt does.
 func (f *frames) Read(data []byte) (int, error) {
 	for f.ready.Len() == 0 {
-		if err := f.next(); err != nil {
+		packet, err := readPacket(f.Conn)
+		if err != nil {
 			return 0, err
 		}
+		f.sort(packet)
 	}
 	return f.ready.Read(data)
 }
 
-// next reads a packet and keeps it, unless its stream has ended.
-func (f *frames) next() error {
+func readPacket(r io.Reader) ([]byte, error) {
 	var head [packetHead]byte
-	if _, err := io.ReadFull(f.Conn, head[:]); err != nil {
-		return err
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
 	}
 	length := binary.BigEndian.Uint32(head[:lengthField])
 	if length < packetHead || length > packetMax {
-		return fmt.Errorf("libvirt sent a packet of %d bytes", length)
+		return nil, fmt.Errorf("libvirt sent a packet of %d bytes", length)
 	}
-	drop := false
-	if binary.BigEndian.Uint32(head[typeAt:]) == typeStream {
-		serial := int32(binary.BigEndian.Uint32(head[serialAt:]))
-		drop = f.ended[serial]
-		if binary.BigEndian.Uint32(head[statusAt:]) != statusMore || length == packetHead {
-			f.ended[serial] = true
+	packet := make([]byte, length)
+	copy(packet, head[:])
+	_, err := io.ReadFull(r, packet[packetHead:])
+	return packet, err
+}
+
+// sort decides when a packet is read, if ever.
+func (f *frames) sort(packet []byte) {
+	kind := binary.BigEndian.Uint32(packet[typeAt:])
+	if kind != typeReply && kind != typeStream {
+		f.ready.Write(packet) // an event
+		return
+	}
+	serial := int32(binary.BigEndian.Uint32(packet[serialAt:]))
+	s := f.streams[serial]
+	if s == nil {
+		s = &stream{}
+		f.streams[serial] = s
+	}
+	switch {
+	case kind == typeReply:
+		s.replied = true
+		f.ready.Write(packet)
+		for _, early := range s.early {
+			f.pass(s, early)
 		}
+		s.early = nil
+	case !s.replied:
+		s.early = append(s.early, packet)
+	default:
+		f.pass(s, packet)
 	}
-	to := io.Writer(&f.ready)
-	if drop {
-		to = io.Discard
-	} else {
-		f.ready.Write(head[:])
+}
+
+// pass hands a stream's packet on, unless the stream has ended.
+func (f *frames) pass(s *stream, packet []byte) {
+	if s.ended {
+		return
 	}
-	_, err := io.CopyN(to, f.Conn, int64(length-packetHead))
-	return err
+	s.ended = binary.BigEndian.Uint32(packet[statusAt:]) != statusMore || len(packet) == packetHead
+	f.ready.Write(packet)
 }

@@ -18,28 +18,39 @@ func packet(kind, serial, status uint32, payload string) []byte {
 }
 
 func TestFrames(t *testing.T) {
-	const reply, stream, ok, failed, more = 1, 3, 0, 1, 2
-	kept := [][]byte{
-		packet(reply, 7, ok, ""), packet(stream, 7, more, "some"), packet(reply, 8, ok, "other"), packet(stream, 7, more, ""),
-		packet(reply, 9, ok, ""), packet(stream, 9, failed, "why"), packet(reply, 10, ok, "end"),
-	}
-	dropped := map[int][][]byte{3: {packet(stream, 7, more, ""), packet(stream, 7, ok, "")}, 5: {packet(stream, 9, failed, "again")}}
-	ours, theirs := net.Pipe()
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		for i, each := range kept {
-			_, _ = theirs.Write(each)
-			for _, extra := range dropped[i] {
-				_, _ = theirs.Write(extra)
+	const event, ok, failed, more = 2, 0, 1, 2
+	for _, tt := range []struct {
+		name      string
+		sent, got [][]byte
+	}{
+		{
+			name: "in order",
+			sent: [][]byte{packet(typeReply, 7, ok, ""), packet(typeStream, 7, more, "some"), packet(event, 0, ok, "e"), packet(typeStream, 7, more, "")},
+			got:  [][]byte{packet(typeReply, 7, ok, ""), packet(typeStream, 7, more, "some"), packet(event, 0, ok, "e"), packet(typeStream, 7, more, "")},
+		}, {
+			name: "the reply last",
+			sent: [][]byte{packet(typeStream, 7, more, "some"), packet(typeReply, 6, ok, "x"), packet(typeStream, 7, more, ""), packet(typeReply, 7, ok, "")},
+			got:  [][]byte{packet(typeReply, 6, ok, "x"), packet(typeReply, 7, ok, ""), packet(typeStream, 7, more, "some"), packet(typeStream, 7, more, "")},
+		}, {
+			name: "more after the end",
+			sent: [][]byte{packet(typeReply, 7, ok, ""), packet(typeStream, 7, failed, "why"), packet(typeStream, 7, more, ""), packet(typeReply, 8, ok, "")},
+			got:  [][]byte{packet(typeReply, 7, ok, ""), packet(typeStream, 7, failed, "why"), packet(typeReply, 8, ok, "")},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			written := make(chan struct{})
+			go func() {
+				defer close(written)
+				_, _ = theirs.Write(bytes.Join(tt.sent, nil))
+				_ = theirs.Close()
+			}()
+			got, err := io.ReadAll(newFrames(ours))
+			<-written
+			if want := bytes.Join(tt.got, nil); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("read %q, %v, want %q", got, err, want)
 			}
-		}
-		_ = theirs.Close()
-	}()
-	got, err := io.ReadAll(newFrames(ours))
-	<-written
-	if want := bytes.Join(kept, nil); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("read %q, %v, want %q", got, err, want)
+		})
 	}
 }
 

@@ -130,7 +130,8 @@ func (c *client) uploadFile(ctx context.Context, p *Provider, pool golibvirt.Sto
 		return err
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != sum {
-		return errors.Join(fmt.Errorf("%s changed while it was read: %w", path, providers.ErrInvalid), c.deleteVolume(ctx, pool, volume.Name))
+		err := fmt.Errorf("%s changed while it was read: %w", path, providers.ErrInvalid)
+		return errors.Join(err, c.deleteVolume(ctx, pool, volume.Name))
 	}
 	if err := p.step("uploaded"); err != nil {
 		return err

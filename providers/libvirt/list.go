@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
-	"strings"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sync/errgroup"
@@ -34,9 +34,10 @@ func (d domain) ours(o owner) bool {
 	return d.id.Cluster == o.cluster && d.record.provider == o.provider && d.handle.UUID == uuidOf(d.id)
 }
 
-// look reads a domain's metadata and state. It finds nothing in domains without our element.
+// lookDomain reads a domain's metadata and state. It finds nothing in domains without our element.
 func (c *client) lookDomain(handle golibvirt.Domain) (d domain, found bool, err error) {
-	text, err := c.DomainGetMetadata(handle, int32(golibvirt.DomainMetadataElement), golibvirt.OptString{Namespace}, golibvirt.DomainAffectCurrent)
+	text, err := c.DomainGetMetadata(handle, int32(golibvirt.DomainMetadataElement), golibvirt.OptString{Namespace},
+		golibvirt.DomainAffectCurrent)
 	if hasCode(err, golibvirt.ErrNoDomainMetadata) || gone(err) {
 		return d, false, nil
 	}
@@ -61,7 +62,8 @@ func (c *client) find(p *Provider, id providers.Identity) (domain, bool, error) 
 	}
 	d, found, err := c.lookDomain(handle)
 	if err == nil && (!found || !d.ours(p.owner(id.Cluster))) {
-		err = fmt.Errorf("domain %s has the host's UUID %s and is not this provider's: %w", handle.Name, uuidString(handle.UUID), providers.ErrConflict)
+		err = fmt.Errorf("domain %s has the host's UUID %s and is not this provider's: %w",
+			handle.Name, uuidString(handle.UUID), providers.ErrConflict)
 	}
 	return d, found && err == nil, err
 }
@@ -171,17 +173,20 @@ func (c *client) addresses(d domain) []netip.Addr {
 	return nil
 }
 
+// ofContainers are the names that engines of containers give their interfaces.
+var ofContainers = regexp.MustCompile(`^(docker|podman|cni|veth|br-)`)
+
 // usable are the addresses by which a host may be reached, IPv4 first. An agent names the interfaces of containers too,
 // which are passed over.
 func usable(interfaces []golibvirt.DomainInterface) []netip.Addr {
 	var found []netip.Addr
 	for _, each := range interfaces {
-		if each.Name == "lo" || strings.HasPrefix(each.Name, "docker") || strings.HasPrefix(each.Name, "podman") || strings.HasPrefix(each.Name, "veth") {
+		if ofContainers.MatchString(each.Name) {
 			continue
 		}
 		for _, at := range each.Addrs {
 			address, err := netip.ParseAddr(at.Addr)
-			if err == nil && !address.IsLoopback() && !address.IsLinkLocalUnicast() && !address.IsUnspecified() && !slices.Contains(found, address) {
+			if err == nil && address.IsGlobalUnicast() && !slices.Contains(found, address) {
 				found = append(found, address)
 			}
 		}

@@ -145,7 +145,8 @@ func (c *client) ensureNetwork(ctx context.Context, p *Provider, o owner) (netwo
 			p.log.InfoContext(ctx, "network started", "network", found.handle.Name, "subnet", found.subnet)
 		case says(err, "network is already active"):
 		case says(err, "already in use by interface") && p.config.Network.Subnet != "":
-			return found, fmt.Errorf("subnet %s is taken at the hypervisor, set `network.subnet` to another: %w: %w", found.subnet, err, providers.ErrConflict)
+			return found, fmt.Errorf("subnet %s is taken at the hypervisor, set `network.subnet` to another: %w: %w",
+				found.subnet, err, providers.ErrConflict)
 		case says(err, "already in use by interface") && len(found.reservations) == 0 && try < subnetTries:
 			err = ignoreGone(c.NetworkUndefine(found.handle))
 			try++

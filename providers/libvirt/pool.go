@@ -55,7 +55,8 @@ func (c *client) checkPool(pool golibvirt.StoragePool) error {
 		return err
 	}
 	if !filePools[doc.Type] {
-		return fmt.Errorf("pool %s is of type %s, hosts need one of files (dir, fs or netfs): %w", pool.Name, doc.Type, providers.ErrInvalid)
+		return fmt.Errorf("pool %s is of type %s, hosts need one of files (dir, fs or netfs): %w",
+			pool.Name, doc.Type, providers.ErrInvalid)
 	}
 	active, err := c.StoragePoolIsActive(pool)
 	if err == nil && active == 0 && !isOurs(pool.Name) {
@@ -86,8 +87,9 @@ func (c *client) ensurePool(ctx context.Context, p *Provider) (golibvirt.Storage
 
 func (c *client) makePool(dir string) (golibvirt.StoragePool, error) {
 	if !path.IsAbs(dir) {
-		return golibvirt.StoragePool{}, fmt.Errorf("there is no pool %s, set `pool:` to one of `virsh pool-list --all` or to a directory: %w",
+		err := fmt.Errorf("there is no pool %s, set `pool:` to one of `virsh pool-list --all` or to a directory: %w",
 			dir, providers.ErrNotFound)
+		return golibvirt.StoragePool{}, err
 	}
 	text, err := poolXML(dir)
 	if err != nil {
@@ -112,13 +114,14 @@ func (c *client) startPool(pool golibvirt.StoragePool) error {
 	if err != nil || active == 1 {
 		return err
 	}
-	if err := c.StoragePoolBuild(pool, 0); err != nil {
-		return fmt.Errorf("cannot make the directory of pool %s: %w", pool.Name, err)
+	err = c.StoragePoolBuild(pool, 0)
+	if err == nil {
+		err = c.StoragePoolSetAutostart(pool, 1)
 	}
-	if err := c.StoragePoolSetAutostart(pool, 1); err != nil {
-		return err
+	if err == nil {
+		err = c.StoragePoolCreate(pool, 0)
 	}
-	if err := c.StoragePoolCreate(pool, 0); err != nil && !says(err, "is already active") {
+	if err != nil && !says(err, "is already active") { // somebody else was faster
 		return fmt.Errorf("cannot start pool %s: %w", pool.Name, err)
 	}
 	return nil

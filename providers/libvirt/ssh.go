@@ -94,7 +94,8 @@ func (p *Provider) hostKeys() (ssh.HostKeyCallback, []string, error) {
 	}
 	check, err := knownhosts.New(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read known hosts, set `ssh.known_hosts` or `ssh.host_keys`: %w: %w", err, providers.ErrNotFound)
+		return nil, nil, fmt.Errorf("cannot read known hosts, set `ssh.known_hosts` or `ssh.host_keys`: %w: %w",
+			err, providers.ErrNotFound)
 	}
 	return check, nil, nil
 }
@@ -170,7 +171,8 @@ func (p *Provider) sshError(err error) error {
 	case errors.As(err, &unknown) && len(unknown.Want) == 0:
 		return fmt.Errorf("the key of %s is not known: add it to `ssh.host_keys`: %w: %w", p.at.host, err, providers.ErrAuth)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s shows another key than the one that is known, it may be somebody else: %w: %w", p.at.host, err, providers.ErrAuth)
+		return fmt.Errorf("%s shows another key than the one that is known, it may be somebody else: %w: %w",
+			p.at.host, err, providers.ErrAuth)
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		return fmt.Errorf("%s refuses the login, set `ssh.key` or the user in `uri`: %w: %w", p.at.host, err, providers.ErrAuth)
 	case strings.Contains(err.Error(), "no common algorithm for host key"):

@@ -109,7 +109,9 @@ func (c *client) read(volume golibvirt.StorageVol, count uint64) ([]byte, error)
 }
 
 // writeSmall makes a volume hold exactly data, whatever it held.
-func (c *client) writeSmall(ctx context.Context, pool golibvirt.StoragePool, name string, data []byte) (golibvirt.StorageVol, error) {
+func (c *client) writeSmall(
+	ctx context.Context, pool golibvirt.StoragePool, name string, data []byte,
+) (golibvirt.StorageVol, error) {
 	// Only the daemon and QEMU read it: user-data holds a token.
 	spec := volumeSpec{name: name, format: formatRaw, capacity: uint64(len(data)), mode: "0600"}
 	volume, made, err := c.makeVolume(pool, spec)
@@ -158,7 +160,9 @@ func parseHeader(data []byte) header {
 }
 
 // makeClone makes a host's disk, a copy-on-write clone. One that a crash left half-made is made again.
-func (c *client) makeClone(ctx context.Context, pool golibvirt.StoragePool, name string, base image, size uint64) (golibvirt.StorageVol, error) {
+func (c *client) makeClone(
+	ctx context.Context, pool golibvirt.StoragePool, name string, base image, size uint64,
+) (golibvirt.StorageVol, error) {
 	spec := volumeSpec{name: name, format: formatQCOW2, capacity: max(size, base.virtual), backing: &base, mode: "0600"}
 	for {
 		volume, made, err := c.makeVolume(pool, spec)
@@ -182,7 +186,8 @@ func (c *client) makeClone(ctx context.Context, pool golibvirt.StoragePool, name
 // checkHeader refuses images that are not whole.
 func checkHeader(what string, h header) error {
 	if h.backing != "" {
-		return fmt.Errorf("%s needs another image behind it (%s), make it whole with `qemu-img convert`: %w", what, h.backing, providers.ErrInvalid)
+		return fmt.Errorf("%s needs another image behind it (%s), make it whole with `qemu-img convert`: %w",
+			what, h.backing, providers.ErrInvalid)
 	}
 	return nil
 }
