@@ -235,12 +235,12 @@ func TestUnitsAndLogs(t *testing.T) {
 			unit, host string
 			status     int
 		}{
-			"on another host, which this one may not ask": {"b.service", "", http.StatusMisdirectedRequest},
-			"not on this host": {"b.service", "node-1", http.StatusNotFound},
-			"on no host":       {"idle.service", "", http.StatusConflict},
-			"unknown unit":     {"x.service", "", http.StatusNotFound},
-			"unknown host":     {"a.service", "node-9", http.StatusNotFound},
-			"bad name":         {"x", "", http.StatusBadRequest},
+			"on a host it may not ask": {"b.service", "", http.StatusMisdirectedRequest},
+			"not on this host":         {"b.service", "node-1", http.StatusNotFound},
+			"on no host":               {"idle.service", "", http.StatusConflict},
+			"unknown unit":             {"x.service", "", http.StatusNotFound},
+			"unknown host":             {"a.service", "node-9", http.StatusNotFound},
+			"bad name":                 {"x", "", http.StatusBadRequest},
 		} {
 			var e *api.Error
 			err := s.Logs(w.t.Context(), c.unit, api.LogOptions{Host: c.host}, &out)
