@@ -61,7 +61,8 @@ func (c *client) checkNetwork(p *Provider) error {
 }
 
 func (c *client) checkImages(ctx context.Context, p *Provider, pool golibvirt.StoragePool, hasPool bool, s *Settings) error {
-	var errs []error
+	_, err := p.cmdline(*s)
+	errs := []error{err}
 	for source, want := range map[string]string{s.Image: s.SHA256, s.Kernel: "", s.Initrd: ""} {
 		switch {
 		case source == "":

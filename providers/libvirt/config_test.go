@@ -1,6 +1,9 @@
 package libvirt
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +88,7 @@ func TestValidateSettings(t *testing.T) {
 		{func(s *Settings) { s.Memory, s.CPUs, s.Disk = 1, 0, 1 }, []string{"cpus", "disk", "memory"}},
 		{func(s *Settings) { s.Firmware = firmwareDirect }, []string{"kernel"}},
 		{func(s *Settings) { s.Kernel, s.Cmdline = "./k", "x" }, []string{"cmdline", "kernel"}},
+		{func(s *Settings) { s.Firmware, s.Kernel, s.Cmdline, s.CmdlineFile = "direct", "./k", "x", "./c" }, []string{"cmdline_file"}},
 		{func(s *Settings) { s.Firmware = "coreboot" }, []string{"firmware"}},
 		{func(s *Settings) { s.MAC = "01:00:5e:00:00:01" }, []string{"mac"}},
 		{func(s *Settings) { s.Image = "-x" }, []string{"image"}},
@@ -112,5 +116,23 @@ func TestSize(t *testing.T) {
 	}
 	if text := Size(1536 << 20).String(); text != "1536MiB" {
 		t.Errorf("rendered %s", text)
+	}
+}
+
+func TestCmdlineFile(t *testing.T) {
+	p := &Provider{dir: t.TempDir()}
+	for text, ok := range map[string]bool{
+		"root=/dev/vda1 quiet\n": true, "": true, "a\nb": false, strings.Repeat("x", maxCmdline+1): false, "a\x00b": false,
+	} {
+		if err := os.WriteFile(filepath.Join(p.dir, "cmdline"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.cmdline(Settings{CmdlineFile: "cmdline"})
+		if ok != (err == nil) || ok && got != strings.TrimSpace(text) {
+			t.Errorf("%.20q: %q, %v", text, got, err)
+		}
+	}
+	if _, err := p.cmdline(Settings{CmdlineFile: "none"}); !errors.Is(err, providers.ErrNotFound) {
+		t.Errorf("no file: %v", err)
 	}
 }

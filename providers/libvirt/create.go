@@ -80,6 +80,9 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 	if err != nil {
 		return err
 	}
+	if g.settings.Cmdline, err = p.cmdline(settings); err != nil {
+		return err
+	}
 	base, err := c.ensureImages(ctx, p, pool, settings, &g.disks)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
@@ -206,6 +207,27 @@ func openImage(path string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("%s is not a file: %w", path, providers.ErrInvalid), file.Close())
 	}
 	return file, nil
+}
+
+// maxCmdline is the longest command line that a kernel takes, in bytes (COMMAND_LINE_SIZE of x86 and arm64).
+const maxCmdline = 2048
+
+// cmdline is the kernel command line of hosts with these settings.
+func (p *Provider) cmdline(s Settings) (_ string, err error) {
+	if s.CmdlineFile == "" {
+		return s.Cmdline, nil
+	}
+	file, err := openImage(p.file(s.CmdlineFile))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(file, maxCmdline+1))
+	line := strings.TrimSpace(string(text))
+	if err == nil && (len(text) > maxCmdline || strings.ContainsFunc(line, unicode.IsControl)) {
+		err = fmt.Errorf("%s is not one line of at most %d bytes: %w", file.Name(), maxCmdline, providers.ErrInvalid)
+	}
+	return line, err
 }
 
 // contextReader ends with its context.

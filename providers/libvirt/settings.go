@@ -13,17 +13,18 @@ import (
 
 // Settings are the settings of one host.
 type Settings struct {
-	Image     string `yaml:"image" jsonschema:"description=Disk image\\, raw or qcow2: the path of a file\\, with a slash\\, which is uploaded once\\, or the name of a volume of the pool"`
-	SHA256    string `yaml:"sha256" jsonschema:"description=SHA-256 of the image's file\\, in hexadecimal; a file that differs is refused"`
-	Memory    Size   `yaml:"memory" jsonschema:"description=Memory,default=1GiB,example=512MiB"`
-	CPUs      int    `yaml:"cpus" jsonschema:"minimum=1,maximum=512,default=1,description=Virtual CPUs"`
-	Disk      Size   `yaml:"disk" jsonschema:"description=Size of the disk; at least the image's,default=10GiB"`
-	Firmware  string `yaml:"firmware" jsonschema:"enum=bios,enum=uefi,enum=direct,default=bios,description=What boots the host; direct starts kernel without a boot loader"`
-	Kernel    string `yaml:"kernel" jsonschema:"description=Kernel for firmware: direct\\, a path with a slash or a volume of the pool"`
-	Initrd    string `yaml:"initrd" jsonschema:"description=Initial RAM disk for firmware: direct"`
-	Cmdline   string `yaml:"cmdline" jsonschema:"description=Kernel command line for firmware: direct,example=root=/dev/vda1 console=ttyS0"`
-	Autostart bool   `yaml:"autostart" jsonschema:"default=true,description=Whether the host starts when its hypervisor does"`
-	MAC       string `yaml:"mac" jsonschema:"description=MAC address\\, for one host in a network that muster does not make,example=52:54:00:12:34:56"`
+	Image       string `yaml:"image" jsonschema:"description=Disk image\\, raw or qcow2: the path of a file\\, with a slash\\, which is uploaded once\\, or the name of a volume of the pool"`
+	SHA256      string `yaml:"sha256" jsonschema:"description=SHA-256 of the image's file\\, in hexadecimal; a file that differs is refused"`
+	Memory      Size   `yaml:"memory" jsonschema:"description=Memory,default=1GiB,example=512MiB"`
+	CPUs        int    `yaml:"cpus" jsonschema:"minimum=1,maximum=512,default=1,description=Virtual CPUs"`
+	Disk        Size   `yaml:"disk" jsonschema:"description=Size of the disk; at least the image's,default=10GiB"`
+	Firmware    string `yaml:"firmware" jsonschema:"enum=bios,enum=uefi,enum=direct,default=bios,description=What boots the host; direct starts kernel without a boot loader"`
+	Kernel      string `yaml:"kernel" jsonschema:"description=Kernel for firmware: direct\\, a path with a slash or a volume of the pool"`
+	Initrd      string `yaml:"initrd" jsonschema:"description=Initial RAM disk for firmware: direct"`
+	Cmdline     string `yaml:"cmdline" jsonschema:"description=Kernel command line for firmware: direct,example=root=/dev/vda1 console=ttyS0"`
+	CmdlineFile string `yaml:"cmdline_file" jsonschema:"description=File that holds the kernel command line\\, instead of cmdline,example=./image/cmdline"`
+	Autostart   bool   `yaml:"autostart" jsonschema:"default=true,description=Whether the host starts when its hypervisor does"`
+	MAC         string `yaml:"mac" jsonschema:"description=MAC address\\, for one host in a network that muster does not make,example=52:54:00:12:34:56"`
 }
 
 // The values of Settings.Firmware.
@@ -87,7 +88,7 @@ func (s *Settings) validateFirmware() []providers.Problem {
 	switch s.Firmware {
 	case firmwareBIOS, firmwareUEFI:
 		var problems []providers.Problem
-		for _, field := range []struct{ name, value string }{{"kernel", s.Kernel}, {"initrd", s.Initrd}, {"cmdline", s.Cmdline}} {
+		for _, field := range []struct{ name, value string }{{"kernel", s.Kernel}, {"initrd", s.Initrd}, {"cmdline", s.Cmdline}, {"cmdline_file", s.CmdlineFile}} {
 			if field.value != "" {
 				problems = append(problems, providers.Problem{
 					Field: field.name, Message: "has no effect with `firmware: " + s.Firmware + "`", Hint: "set `firmware: direct`",
@@ -98,6 +99,9 @@ func (s *Settings) validateFirmware() []providers.Problem {
 	case firmwareDirect:
 		if s.Kernel == "" {
 			return []providers.Problem{{Field: "kernel", Message: "`firmware: direct` needs a kernel"}}
+		}
+		if s.Cmdline != "" && s.CmdlineFile != "" {
+			return []providers.Problem{{Field: "cmdline_file", Message: "`cmdline` is given too", Hint: "keep one"}}
 		}
 		return nil
 	default:
