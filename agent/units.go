@@ -29,10 +29,29 @@ func (a *agent) openRuntime(ctx context.Context) error {
 	return nil
 }
 
-// newRuntime opens the runtime that the host's configuration names. env is for every unit.
+// The runtimes that a host can have.
+const (
+	runtimeSystemd = "systemd"
+	runtimeProcess = "process"
+)
+
+// bootedWithSystemd is a directory where systemd is the system manager: sd_booted(3).
+const bootedWithSystemd = "/run/systemd/system"
+
+// chosenRuntime is systemd where it is the host's system manager and all of the host is the agent's. A host that is a
+// directory of a machine shares that with others, and systemd is not its own.
+func chosenRuntime(root, systemd string) string {
+	if info, err := os.Lstat(systemd); err == nil && info.IsDir() && filepath.Clean(root) == "/" {
+		return runtimeSystemd
+	}
+	return runtimeProcess
+}
+
+// newRuntime opens the runtime that the host's configuration names, or else that suits the host. env is for every unit.
 func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, error) {
-	switch a.Runtime {
-	case "process":
+	name := cmp.Or(a.Runtime, chosenRuntime(a.root, bootedWithSystemd))
+	switch name {
+	case runtimeProcess:
 		return process.New(ctx, process.Config{
 			Dir:      filepath.Join(a.root, unitsPath),
 			Instance: a.instance,
@@ -41,8 +60,8 @@ func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, 
 			Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
 			Log:      a.log,
 		})
-	case "systemd":
+	case runtimeSystemd:
 		return systemd.New(ctx, systemd.Config{Root: a.root, Env: append(env, "MUSTER_INSTANCE="+a.instance), Log: a.log})
 	}
-	return nil, fmt.Errorf("this musterd cannot run units with %q; it has the runtimes process and systemd", a.Runtime)
+	return nil, fmt.Errorf("this musterd cannot run units with %q; it has the runtimes process and systemd", name)
 }

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 
 func TestRuntimes(t *testing.T) {
 	for name, want := range map[string]string{
+		"":        "", // the directory of a test is not all of a host
 		"process": "",
 		"systemd": "cannot reach systemd at unix:path=", // there is none in an empty directory
 		"docker":  `cannot run units with "docker"; it has the runtimes process and systemd`,
@@ -21,6 +24,27 @@ func TestRuntimes(t *testing.T) {
 		}
 		if got := errorText(err); !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestChosenRuntime(t *testing.T) {
+	booted := t.TempDir()
+	none := filepath.Join(booted, "none")
+	file := filepath.Join(booted, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ root, systemd, want string }{
+		{"/", booted, "systemd"},
+		{"//", booted, "systemd"},
+		{"/", none, "process"},
+		{"/", file, "process"},
+		{"/srv/host", booted, "process"},
+		{"", booted, "process"}, // the working directory
+	} {
+		if got := chosenRuntime(tt.root, tt.systemd); got != tt.want {
+			t.Errorf("%q beside %s: %s, want %s", tt.root, tt.systemd, got, tt.want)
 		}
 	}
 }

@@ -68,8 +68,7 @@ func TestUserDataSmall(t *testing.T) {
   "ca": "%s",
   "endpoints": ["192.0.2.1:7443", "192.0.2.2:7443", "192.0.2.3:7443", "192.0.2.4:7443", "192.0.2.5:7443"],
   "token": "%s",
-  "lease_ms": 5000,
-  "runtime": "systemd"
+  "lease_ms": 5000
 }
 `, certificate, strings.Repeat("t", 43)))
 	b.Musterd = downloads(strings.Repeat("0f", 32),

@@ -23,8 +23,7 @@ type Deps struct {
 	// Connect makes a client of the cluster for the operator. members is where to look, newest knowledge first; it makes no
 	// call yet.
 	Connect func(root *x509.Certificate, operator pki.Pair, members roster.Roster) (Fleet, error)
-	// Musterd is where hosts of a provider fetch musterd. Hosts of a provider without an entry have it already, and run
-	// their units as plain processes.
+	// Musterd is where hosts of a provider fetch musterd. Hosts of a provider without an entry have it already.
 	Musterd  map[string][]cloudconfig.Download
 	Reporter Reporter         // nil reports to nobody
 	Log      *slog.Logger     // nil discards

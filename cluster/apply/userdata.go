@@ -14,13 +14,6 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// The runtimes that hosts have. Hosts that are given musterd ready to run share this machine with others, where systemd
-// is not theirs.
-const (
-	runtimeSystemd = "systemd"
-	runtimeProcess = "process"
-)
-
 // userData renders what a new host gets. endpoints are voters' API addresses; none make it wait to be dialled.
 func (r *run) userData(a plan.Action, token string, endpoints []string) ([]byte, error) {
 	host, err := hostNamed(r.deps.Spec, a.Host)
@@ -49,18 +42,13 @@ func hostNamed(s spec.Spec, name string) (spec.Host, error) {
 
 // document is what a host is told. config has what the host, the cluster file and the driver do not decide.
 func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Document, error) {
-	musterd := deps.Musterd[config.Provider]
 	config.Version, config.Host, config.LeaseMillis = 1, host.Name, deps.Spec.Lease.Milliseconds()
-	config.Runtime = runtimeProcess
-	if len(musterd) > 0 {
-		config.Runtime = runtimeSystemd
-	}
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return cloudconfig.Document{}, err
 	}
 	first := cloudconfig.FirstBoot{
-		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Musterd: musterd,
+		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Musterd: deps.Musterd[config.Provider],
 		// No address: it is the provider that gives one, when the host is made.
 		Variables: cloudconfig.Variables{Cluster: config.ClusterName, Provider: config.Provider, Labels: config.Labels},
 	}

@@ -39,7 +39,8 @@ type Config struct {
 	Endpoints   []string          `json:"endpoints,omitempty"` // host:port of voters' API; none means wait to be dialled
 	Token       string            `json:"token"`
 	LeaseMillis int64             `json:"lease_ms"` // how long a silent host is believed to live
-	Runtime     string            `json:"runtime"`  // "process" or "systemd"
+	// Runtime is "process" or "systemd" where one is wanted whatever the host has. Without it the host chooses.
+	Runtime string `json:"runtime,omitempty"`
 }
 
 // Lease is LeaseMillis as a duration.
