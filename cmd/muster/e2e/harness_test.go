@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +59,7 @@ type cluster struct {
 	state string // MUSTER_STATE_DIR
 	file  string
 	known map[string]bool // every instance ID that the cluster ever had
+	under []string        // the command that muster runs under, none for muster itself
 }
 
 // newCluster writes a cluster file and units and ends whatever is left of the cluster when the test ends.
@@ -128,7 +130,8 @@ func (r result) output() string { return r.stdout + r.stderr }
 
 // command prepares muster with this cluster's file and state.
 func (c *cluster) command(ctx context.Context, env []string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "muster"), args...)
+	args = slices.Concat(c.under, []string{filepath.Join(binDir, "muster")}, args)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = c.dir
 	cmd.Env = append(os.Environ(), append([]string{"MUSTER_STATE_DIR=" + c.state, "MUSTER_FILE=" + c.file}, env...)...)
 	return cmd

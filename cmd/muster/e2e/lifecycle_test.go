@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,24 +16,27 @@ import (
 	"github.com/musterhq/muster/agent/api"
 )
 
-// example copies examples/local into a test's own directory.
-func example(t testing.TB) *cluster {
+// example copies an example into a test's own directory, with words of its cluster file replaced: old, new, ...
+func example(t testing.TB, name string, replace ...string) *cluster {
 	t.Helper()
-	source := filepath.Join(repoRoot(), "examples", "local")
+	source := filepath.Join(repoRoot(), "examples", name)
 	file, err := os.ReadFile(filepath.Join(source, "cluster.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	units := map[string]string{}
-	paths, _ := filepath.Glob(filepath.Join(source, "units", "*"))
-	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		units[filepath.Base(path)] = string(content)
+	c := newCluster(t, strings.NewReplacer(replace...).Replace(string(file)), nil)
+	paths, err := filepath.Glob(filepath.Join(source, "*"))
+	units, err2 := filepath.Glob(filepath.Join(source, "units", "*"))
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
 	}
-	return newCluster(t, string(file), units)
+	for _, path := range append(paths, units...) {
+		name, _ := strings.CutPrefix(path, source+"/")
+		if content, err := os.ReadFile(path); err == nil && name != "cluster.yaml" {
+			c.writeFile(name, string(content))
+		}
+	}
+	return c
 }
 
 // sleepers is a cluster of n hosts over two clouds with units that only sleep.
@@ -63,7 +67,7 @@ hosts:
 }
 
 func TestExampleLives(t *testing.T) {
-	c := example(t)
+	c := example(t, "local")
 	up := c.must("up", "--yes")
 	for _, next := range []string{"muster status", "muster down"} {
 		if !strings.Contains(up.output(), next) {
