@@ -4,6 +4,7 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -142,7 +143,7 @@ func installScript(downloads []Download) (string, error) {
 	for _, d := range slices.SortedFunc(slices.Values(downloads), func(a, b Download) int {
 		return strings.Compare(a.Architecture, b.Architecture)
 	}) {
-		if err := d.check(); err != nil {
+		if _, err := d.Check(); err != nil {
 			return "", fmt.Errorf("cannot fetch musterd for `%s`: %w", d.Architecture, err)
 		}
 		if seen[d.Architecture] {
@@ -154,21 +155,35 @@ func installScript(downloads []Download) (string, error) {
 	return strings.Replace(installer, "#DOWNLOADS#\n", table.String(), 1), nil
 }
 
-func (d Download) check() error {
+// Check says what is wrong with a download, and with which of the fields `arch`, `sha256`, `urls` and `urls[i]`.
+func (d Download) Check() (field string, err error) {
 	switch {
 	case machines[d.Architecture] == "":
-		return fmt.Errorf("the architecture is not known")
+		return "arch", fmt.Errorf("the architecture `%s` is not known", d.Architecture)
 	case !sha256Hex.MatchString(d.SHA256):
-		return fmt.Errorf("`%s` is no SHA-256 in lower-case hexadecimal digits", d.SHA256)
+		return "sha256", fmt.Errorf("`%s` is no SHA-256 in lower-case hexadecimal digits", d.SHA256)
 	case len(d.URLs) == 0:
-		return fmt.Errorf("no URL is given")
+		return "urls", fmt.Errorf("no URL is given")
 	}
-	for _, raw := range d.URLs {
+	for i, raw := range d.URLs {
 		if u, err := url.Parse(raw); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("`%s` is no http or https URL", raw)
+			return fmt.Sprintf("urls[%d]", i), fmt.Errorf("`%s` is no http or https URL", raw)
 		}
 	}
-	return nil
+	return "", nil
+}
+
+// Architectures are those that a host can have, as GOARCH names them, sorted.
+func Architectures() []string { return slices.Sorted(maps.Keys(machines)) }
+
+// Architecture is the GOARCH of what `uname -m` says, or "".
+func Architecture(machine string) string {
+	for arch, name := range machines {
+		if name == machine {
+			return arch
+		}
+	}
+	return ""
 }
 
 // quoteAll quotes words for the shell.

@@ -85,7 +85,7 @@ func TestUserDataRefuses(t *testing.T) {
 		"cannot write the host's configuration to `/etc/muster/../x`: it is not in /etc/muster": func(b *cloudconfig.FirstBoot) {
 			b.ConfigPath = "/etc/muster/../x"
 		},
-		"cannot fetch musterd for `z80`: the architecture is not known": func(b *cloudconfig.FirstBoot) {
+		"cannot fetch musterd for `z80`: the architecture `z80` is not known": func(b *cloudconfig.FirstBoot) {
 			b.Musterd = []cloudconfig.Download{{Architecture: "z80", URLs: []string{"http://a/b"}, SHA256: sum}}
 		},
 		"cannot fetch musterd for `amd64`: no URL is given": func(b *cloudconfig.FirstBoot) { b.Musterd = downloads(sum) },

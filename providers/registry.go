@@ -16,6 +16,9 @@ type Driver struct {
 	Name string
 	// Summary is one line for `muster providers`.
 	Summary string
+	// BringsMusterd says that the driver's hosts have musterd whatever the cluster file says of it: those on this machine
+	// run its own. The key `musterd` of such a provider, if it has one, is the driver's.
+	BringsMusterd bool
 	// NewConfig returns a pointer to the configuration of one provider (credentials, region, directories) with its
 	// defaults filled in. The struct has yaml tags and `jsonschema:"description=..."` tags; it may implement Validator.
 	NewConfig func() any

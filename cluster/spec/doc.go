@@ -6,9 +6,15 @@
 //	voters: 3                  # optional: 1, 3, 5 or 7; 3 if there are so many hosts, else 1
 //	lease: 5s                  # optional, 2s to 10m: a host silent for so long is given up
 //	network: {mode: direct}    # optional: hosts reach each other at their addresses
+//	musterd:                   # optional, how hosts get musterd: one of these. Without it their image has it
+//	  fetch:                   # from URLs, checked against the sum
+//	    - {arch: amd64, sha256: 9f86..., urls: [https://example.org/musterd-amd64]}
+//	  serve: 10.0.0.1:8123     # from `muster up`, while it runs: an address of this machine that hosts reach
+//	  push: {user: admin}      # from `muster up`, over SSH; also identity, known_hosts, port
 //	providers:
 //	  cloud-a:                 # a DNS label
 //	    driver: local
+//	    musterd: {ready: true} # optional, instead of what the file says of all; ready: the image has it
 //	    ...                    # the driver's own configuration
 //	hosts:
 //	  node:                    # a group: hosts node-1, node-2, node-3

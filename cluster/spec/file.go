@@ -13,6 +13,7 @@ type clusterFile struct {
 	Voters    *int          `yaml:"voters" jsonschema:"enum=1,enum=3,enum=5,enum=7,description=How many hosts keep the cluster's shared state. 3 unless there are fewer hosts."`
 	Lease     time.Duration `yaml:"lease" jsonschema:"default=5s,description=A host silent for so long is given up and its units move. From 2s to 10m."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
+	Musterd   yaml.Node     `yaml:"musterd"`
 	Providers yaml.Node     `yaml:"providers" jsonschema:"required"`
 	Hosts     yaml.Node     `yaml:"hosts" jsonschema:"required"`
 	Units     []unitFile    `yaml:"units" jsonschema:"description=Units that shall be on the cluster."`

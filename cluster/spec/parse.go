@@ -139,7 +139,8 @@ func (p *parser) file(data []byte) {
 		p.at("", "write `version: 1` into the first line", "`version` is missing")
 	}
 	p.header(raw)
-	p.providers(&raw.Providers)
+	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})
+	p.providers(&raw.Providers, all)
 	p.groups(&raw.Hosts)
 	p.voters(raw.Voters)
 	p.allUnits(raw.Units)

@@ -235,6 +235,51 @@ func TestScalingMovesNoHost(t *testing.T) {
 	})
 }
 
+const withMusterd = `-- cluster.yaml --
+version: 1
+cluster: demo
+musterd: {serve: "10.0.0.1:8123"}
+providers:
+  all: {driver: remote, region: eu, token: t}
+  empty: {driver: remote, region: eu, token: t, musterd: }
+  image: {driver: remote, region: eu, token: t, musterd: {ready: true}}
+  here: {driver: local}
+  plain: {driver: remote, region: eu, token: t, musterd: {push: {}}}
+  keys: {driver: remote, region: eu, token: t, musterd: {push: {user: admin, identity: ~/.ssh/id_x, known_hosts: known, port: 2222}}}
+  six: {driver: remote, region: eu, token: t, musterd: {serve: "[2001:db8::1]:80"}}
+  mirror:
+    driver: remote
+    region: eu
+    token: t
+    musterd:
+      fetch:
+        - {arch: arm64, sha256: 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f, urls: [https://a.example/m, http://b/m]}
+hosts:
+  a: {provider: here}
+`
+
+func TestMusterd(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
+	s, dir := load(t, withMusterd)
+	got := map[string]spec.Musterd{}
+	for _, p := range s.Providers {
+		got[p.Name] = p.Musterd
+	}
+	want := map[string]spec.Musterd{
+		"all": {Serve: "10.0.0.1:8123"}, "empty": {Serve: "10.0.0.1:8123"}, "image": {}, "here": {}, "six": {Serve: "[2001:db8::1]:80"},
+		"plain": {Push: &spec.Push{User: "root", Port: 22}},
+		"keys": {Push: &spec.Push{
+			User: "admin", Port: 2222, Identity: "/home/me/.ssh/id_x", KnownHosts: filepath.Join(dir, "known"),
+		}},
+		"mirror": {Fetch: []cloudconfig.Download{
+			{Architecture: "arm64", SHA256: strings.Repeat("0f", 32), URLs: []string{"https://a.example/m", "http://b/m"}},
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
 func TestStarter(t *testing.T) {
 	for _, name := range []string{"demo", strings.Repeat("x", 63)} {
 		s, err := spec.Parse("cluster.yaml", spec.Starter(name), registry())

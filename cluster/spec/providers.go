@@ -7,10 +7,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/musterhq/muster/cloudconfig/finding"
+	"github.com/musterhq/muster/cloudconfig/strictyaml"
 	"github.com/musterhq/muster/providers"
 )
 
-func (p *parser) providers(node *yaml.Node) {
+// providers reads the providers. musterd is how hosts get it where a provider does not say.
+func (p *parser) providers(node *yaml.Node, musterd Musterd) {
 	entries := p.Entries("providers", node)
 	if len(entries) == 0 && p.isMapping("providers") {
 		p.atKey("providers", p.exampleProvider(), "no provider is configured")
@@ -20,7 +22,7 @@ func (p *parser) providers(node *yaml.Node) {
 	}
 	for _, e := range entries {
 		if p.name(p.Position(e.Key), "provider", e.Key.Value) {
-			p.provider(e.Key.Value, e.Value)
+			p.provider(e.Key.Value, e.Value, musterd)
 		}
 	}
 	slices.SortFunc(p.spec.Providers, func(a, b Provider) int { return strings.Compare(a.Name, b.Name) })
@@ -38,42 +40,58 @@ func (p *parser) exampleProvider() string {
 	return ""
 }
 
-// provider reads `driver:` and gives the driver all other keys.
-func (p *parser) provider(name string, node *yaml.Node) {
+// provider reads `driver:` and `musterd:` and gives the driver all other keys.
+func (p *parser) provider(name string, node *yaml.Node, musterd Musterd) {
+	driver := p.driver(name, node)
+	if driver == nil {
+		return
+	}
 	path := "providers." + name
-	var driverNode *yaml.Node
+	provider := Provider{Name: name, Driver: driver.Name, Musterd: musterd}
+	if driver.BringsMusterd {
+		provider.Musterd = Musterd{}
+	}
 	config := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: node.Line, Column: node.Column}
 	for _, e := range p.Entries(name, node) {
-		if e.Key.Value == "driver" {
-			driverNode = e.Value
-		} else {
+		switch {
+		case e.Key.Value == "driver":
+		case e.Key.Value == "musterd" && !driver.BringsMusterd:
+			provider.Musterd = p.musterd(path+".musterd", e.Value, musterd)
+		default:
 			config.Content = append(config.Content, e.Key, e.Value)
 		}
 	}
-	if driverNode == nil {
-		if p.isMapping(path) {
-			p.atKey(path, quoteAll("there is", "there are", p.reg.Names()), "the provider `%s` has no `driver`", name)
-		}
-		return
-	}
-	var driverName string
-	p.Field("driver", driverNode, &driverName)
-	driver, err := p.reg.Lookup(driverName)
-	if err != nil {
-		if driverNode.ShortTag() == "!!str" {
-			p.at(path+".driver", suggest(driverName, p.reg.Names()), "the driver `%s` is not known", driverName)
-		}
-		return
-	}
-	p.drivers[name] = &driver
-	provider := Provider{Name: name, Driver: driverName}
 	if driver.NewConfig != nil {
 		provider.Config = driver.NewConfig()
 		p.validated(path, name, &config, provider.Config)
 	} else if len(config.Content) > 0 {
-		p.Add(config.Content[0], "", "the driver `%s` takes no configuration", driverName)
+		p.Add(config.Content[0], "", "the driver `%s` takes no configuration", driver.Name)
 	}
 	p.spec.Providers = append(p.spec.Providers, provider)
+}
+
+// driver finds the driver of a provider, nil when there is none.
+func (p *parser) driver(name string, node *yaml.Node) *providers.Driver {
+	path := "providers." + name
+	entries := p.Entries(name, node)
+	i := slices.IndexFunc(entries, func(e strictyaml.Entry) bool { return e.Key.Value == "driver" })
+	if i < 0 {
+		if p.isMapping(path) {
+			p.atKey(path, quoteAll("there is", "there are", p.reg.Names()), "the provider `%s` has no `driver`", name)
+		}
+		return nil
+	}
+	var driverName string
+	p.Field("driver", entries[i].Value, &driverName)
+	driver, err := p.reg.Lookup(driverName)
+	if err != nil {
+		if entries[i].Value.ShortTag() == "!!str" {
+			p.at(path+".driver", suggest(driverName, p.reg.Names()), "the driver `%s` is not known", driverName)
+		}
+		return nil
+	}
+	p.drivers[name] = &driver
+	return &driver
 }
 
 // validated decodes the mapping at a path, whose last key is key, into what a driver gave for it, and lets that check itself.

@@ -11,6 +11,7 @@ import (
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/secret"
 	"github.com/musterhq/muster/cloudconfig/strictyaml"
 	"github.com/musterhq/muster/providers"
@@ -31,6 +32,7 @@ func Schema(reg *providers.Registry) ([]byte, error) {
 		configs = append(configs, configSchema(driver))
 		settings = append(settings, made(driver.NewSettings))
 	}
+	root.Properties.Set("musterd", musterdSchema("How hosts get musterd, where their provider says nothing else. Without it they have it."))
 	provider := object("driver", &jsonschema.Schema{Type: "string", Enum: anys(reg.Names()), Description: "Kind of the provider."})
 	provider.AllOf = configs
 	root.Properties.Set("providers", named("Providers by name, each with its driver.", provider))
@@ -57,6 +59,9 @@ func Schema(reg *providers.Registry) ([]byte, error) {
 func configSchema(driver providers.Driver) *jsonschema.Schema {
 	config := made(driver.NewConfig)
 	config.Properties.Set("driver", &jsonschema.Schema{})
+	if !driver.BringsMusterd {
+		config.Properties.Set("musterd", musterdSchema("How hosts get musterd."))
+	}
 	return &jsonschema.Schema{If: object("driver", &jsonschema.Schema{Const: driver.Name}), Then: config}
 }
 
@@ -68,6 +73,18 @@ func settingsSchema(drivers []*jsonschema.Schema) *jsonschema.Schema {
 		AnyOf:       append(slices.Clone(drivers), byProvider),
 		Description: "Settings of the hosts, as their driver has them. With a spread also by name of the provider.",
 	}
+}
+
+// musterdSchema takes one way to get musterd.
+func musterdSchema(description string) *jsonschema.Schema {
+	s := reflected(musterdFile{})
+	s.Description, s.MinProperties, s.MaxProperties = description, new(uint64(1)), new(uint64(1))
+	fetch, _ := s.Properties.Get("fetch")
+	arch, _ := fetch.Items.Properties.Get("arch")
+	arch.Enum = anys(cloudconfig.Architectures())
+	sum, _ := fetch.Items.Properties.Get("sha256")
+	sum.Pattern = "^[0-9a-f]{64}$"
+	return s
 }
 
 func instancesSchema() *jsonschema.Schema {

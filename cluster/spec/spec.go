@@ -48,6 +48,8 @@ type Provider struct {
 	Name   string // in the cluster file, a DNS label
 	Driver string // a name in the registry
 	Config any    // what Driver.NewConfig returned, filled and validated
+	// Musterd is how its hosts get musterd: as the provider says, else as the file says of all.
+	Musterd Musterd
 }
 
 // Group is a set of like hosts.

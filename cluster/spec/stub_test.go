@@ -78,9 +78,10 @@ func (s *remoteSettings) Validate() (problems []providers.Problem) {
 func registry() *providers.Registry {
 	return providers.NewRegistry(
 		providers.Driver{
-			Name:        "local",
-			NewConfig:   func() any { return &localConfig{Root: "/var/lib/muster", Slots: 10} },
-			NewSettings: func() any { return &localSettings{Image: "default"} },
+			Name:          "local",
+			BringsMusterd: true,
+			NewConfig:     func() any { return &localConfig{Root: "/var/lib/muster", Slots: 10} },
+			NewSettings:   func() any { return &localSettings{Image: "default"} },
 		},
 		providers.Driver{
 			Name:        "remote",

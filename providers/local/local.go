@@ -34,10 +34,11 @@ type Settings struct {
 // Driver describes the driver.
 func Driver() providers.Driver {
 	return providers.Driver{
-		Name:        "local",
-		Summary:     "hosts as processes on this machine, nothing to install",
-		NewConfig:   func() any { return new(Config) },
-		NewSettings: func() any { return new(Settings) },
+		Name:          "local",
+		Summary:       "hosts as processes on this machine, nothing to install",
+		BringsMusterd: true,
+		NewConfig:     func() any { return new(Config) },
+		NewSettings:   func() any { return new(Settings) },
 		Open: func(name string, config any, env providers.Environment) (providers.Provider, error) {
 			c, ok := config.(*Config)
 			if !ok {
