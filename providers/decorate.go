@@ -18,6 +18,7 @@ const (
 	OpStart   Op = "start"
 	OpCleanup Op = "cleanup"
 	OpCheck   Op = "check"
+	OpUpload  Op = "upload"
 )
 
 // Writes tells whether the call may change something at the provider.
@@ -26,17 +27,20 @@ func (o Op) Writes() bool { return o != OpList && o != OpCheck }
 // Call describes one call to a provider: what is asked, not how it went.
 type Call struct {
 	Op       Op
-	Identity Identity // List and Cleanup know the cluster alone, Check nothing
+	Identity Identity // List and Cleanup know the cluster alone, Check and Upload nothing
 	Instance string   // the provider's identifier, for Destroy and Start
+	Image    string   // the image's name, for Upload
 }
 
-// String renders "create web-1/2": host and generation, or the cluster where there is no host.
+// String renders "create web-1/2": host and generation, or the cluster or the image where there is no host.
 func (c Call) String() string {
 	switch {
 	case c.Identity.Host != "":
 		return fmt.Sprintf("%s %s/%d", c.Op, c.Identity.Host, c.Identity.Generation)
 	case c.Identity.Cluster != "":
 		return fmt.Sprintf("%s cluster %s", c.Op, c.Identity.Cluster)
+	case c.Image != "":
+		return fmt.Sprintf("%s image %s", c.Op, c.Image)
 	default:
 		return string(c.Op)
 	}
@@ -51,12 +55,15 @@ func (c Call) LogValue() slog.Value {
 	if c.Instance != "" {
 		attrs = append(attrs, slog.String("instance", c.Instance))
 	}
+	if c.Image != "" {
+		attrs = append(attrs, slog.String("image", c.Image))
+	}
 	return slog.GroupValue(attrs...)
 }
 
 // Interceptor stands around every call to a provider. It may call next never, once or several times, and what it
 // returns is what the caller sees. When it returns nil without having called next, Create answers a pending instance
-// without an identifier and List an empty list.
+// without an identifier, List an empty list and UploadImage no reference.
 type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
 
 // Decorate puts an interceptor around p. The result has the optional abilities of p, as As sees them.
@@ -118,6 +125,17 @@ func (d *decorated) Check(ctx context.Context, settings []any) error {
 	return optional(ctx, d, Call{Op: OpCheck}, func(ctx context.Context, c Checker) error {
 		return c.Check(ctx, settings)
 	})
+}
+
+func (d *decorated) UploadImage(ctx context.Context, image Image, progress func(bytes int64)) (reference string, err error) {
+	err = optional(ctx, d, Call{Op: OpUpload, Image: image.Name}, func(ctx context.Context, t ImageTaker) (err error) {
+		reference, err = t.UploadImage(ctx, image, progress)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return reference, nil
 }
 
 // optional makes a call that needs ability T of the provider inside.

@@ -146,7 +146,7 @@ func TestDryRun(t *testing.T) {
 	for _, call := range recorder.Calls() {
 		recorded = append(recorded, call.String())
 	}
-	want := []string{"create web-1/1", "destroy web-1/1", "start web-1/1", "cleanup cluster " + web1.Cluster}
+	want := []string{"create web-1/1", "destroy web-1/1", "start web-1/1", "cleanup cluster " + web1.Cluster, "upload image muster_1"}
 	if !slices.Equal(recorded, want) {
 		t.Errorf("recorded %q, want %q", recorded, want)
 	}
@@ -182,8 +182,8 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	if crashes != 2*6 {
-		t.Errorf("%d crashes, want two for each of six calls", crashes)
+	if crashes != 2*7 {
+		t.Errorf("%d crashes, want two for each of seven calls", crashes)
 	}
 }
 
@@ -292,6 +292,32 @@ func TestIdentityValidate(t *testing.T) {
 		{"generation 0", change(func(id *providers.Identity) { id.Generation = 0 }), false},
 	} {
 		if err := tt.id.Validate(); (err == nil) != tt.ok || err != nil && !errors.Is(err, providers.ErrInvalid) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func TestImageValidate(t *testing.T) {
+	change := func(f func(*providers.Image)) providers.Image {
+		image := muster1
+		f(&image)
+		return image
+	}
+	for _, tt := range []struct {
+		name  string
+		image providers.Image
+		ok    bool
+	}{
+		{"good", muster1, true},
+		{"empty", providers.Image{}, false},
+		{"name is a path", change(func(i *providers.Image) { i.Name = "../muster" }), false},
+		{"name is hidden", change(func(i *providers.Image) { i.Name = ".muster" }), false},
+		{"name of 64 letters", change(func(i *providers.Image) { i.Name = strings.Repeat("a", 64) }), true},
+		{"name of 65 letters", change(func(i *providers.Image) { i.Name = strings.Repeat("a", 65) }), false},
+		{"sum in capitals", change(func(i *providers.Image) { i.SHA256 = strings.Repeat("A", 64) }), false},
+		{"no file", change(func(i *providers.Image) { i.Path = "" }), false},
+	} {
+		if err := tt.image.Validate(); (err == nil) != tt.ok || err != nil && !errors.Is(err, providers.ErrInvalid) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

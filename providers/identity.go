@@ -9,6 +9,8 @@ import (
 var (
 	uuidForm  = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	labelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	sumForm   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // Validate reports an ErrInvalid for an identity that cannot be one: a cluster that is not a UUID in lower case
@@ -30,4 +32,18 @@ func (id Identity) Validate() error {
 func (id Identity) Compare(other Identity) int {
 	return cmp.Or(cmp.Compare(id.Cluster, other.Cluster), cmp.Compare(id.Host, other.Host),
 		cmp.Compare(id.Generation, other.Generation))
+}
+
+// Validate reports an ErrInvalid for an image that cannot be one. Drivers call it first in UploadImage, since they build
+// names of it.
+func (i Image) Validate() error {
+	switch {
+	case !imageForm.MatchString(i.Name):
+		return fmt.Errorf("image name %q is not one of up to 64 letters, digits and ._-: %w", i.Name, ErrInvalid)
+	case !sumForm.MatchString(i.SHA256):
+		return fmt.Errorf("SHA-256 %q of image %s is not 64 hexadecimal digits in lower case: %w", i.SHA256, i.Name, ErrInvalid)
+	case i.Path == "":
+		return fmt.Errorf("image %s has no file: %w", i.Name, ErrInvalid)
+	}
+	return nil
 }

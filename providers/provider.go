@@ -142,6 +142,26 @@ type Consoler interface {
 	Console(ctx context.Context, instance Instance, follow bool, w io.Writer) error
 }
 
+// Image is the file of a disk image that hosts boot from.
+type Image struct {
+	Name   string // for people: a letter or digit, and up to 63 more of them or ._-
+	Path   string // of the file on this machine
+	SHA256 string // of the file, 64 lower-case hexadecimal digits, which say what image it is
+}
+
+// ImageTaker is implemented by providers that keep images which the operator uploads.
+//
+// UploadImage returns what the settings of a host name the image by, which follows from the sum and not from the name. It
+// may be repeated: an image that is there whole is not sent again, what an upload that was cut short left is completed or
+// replaced, and two uploads of one image at a time leave one. Only a whole image can be booted from. A file that has
+// another sum is ErrInvalid and leaves no image. The image belongs to no cluster, so Cleanup leaves it.
+//
+// progress, which may be nil, is told how many bytes were taken so far, by one goroutine at a time; fewer than before
+// when the upload begins again, and nothing for an image that is there.
+type ImageTaker interface {
+	UploadImage(ctx context.Context, image Image, progress func(bytes int64)) (reference string, err error)
+}
+
 // Error classes. A driver wraps one with %w; callers test with errors.Is.
 var (
 	ErrThrottled   = errors.New("request rate exceeded")               // repeated after a pause

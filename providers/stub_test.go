@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,6 +16,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var web1 = providers.Identity{Cluster: "6f1c3b6e-0f43-4a53-9f36-25c3d5a0a001", Host: "web-1", Generation: 1}
+
+var muster1 = providers.Image{Name: "muster_1", Path: "muster_1.raw", SHA256: strings.Repeat("0", 64)}
 
 // bare is a provider without optional abilities that counts its calls and answers what answer says.
 type bare struct {
@@ -53,7 +56,12 @@ func (a *able) Start(context.Context, providers.Instance) error { return a.calle
 func (a *able) Cleanup(context.Context, string) error { return a.called(providers.OpCleanup) }
 
 func (a *able) Check(context.Context, []any) error { return a.called(providers.OpCheck) }
-func (a *able) Special() string                    { return "special" }
+
+func (a *able) UploadImage(context.Context, providers.Image, func(int64)) (string, error) {
+	return "image-1", a.called(providers.OpUpload)
+}
+
+func (a *able) Special() string { return "special" }
 
 // failTimes answers err to the first n calls.
 func failTimes(n int, err error) func(int) error {
@@ -92,6 +100,9 @@ func TestDecoratorsKeepAbilities(t *testing.T) {
 		if _, ok := providers.As[providers.Checker](p); !ok {
 			t.Errorf("%s hides Checker", name)
 		}
+		if _, ok := providers.As[providers.ImageTaker](p); !ok {
+			t.Errorf("%s hides ImageTaker", name)
+		}
 		if s, ok := providers.As[interface{ Special() string }](p); !ok || s.Special() != "special" {
 			t.Errorf("%s hides the driver's own ability", name)
 		}
@@ -110,6 +121,9 @@ func TestDecoratorsInventNoAbilities(t *testing.T) {
 		if err := p.(providers.Starter).Start(ctx, providers.Instance{}); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: Start past As: %v", name, err)
 		}
+		if _, err := p.(providers.ImageTaker).UploadImage(ctx, muster1, nil); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: UploadImage past As: %v", name, err)
+		}
 		if err := errors.Join(providers.Check(ctx, p, nil), providers.Cleanup(ctx, p, web1.Cluster)); err != nil {
 			t.Errorf("%s: a provider without checks and clean-up fails them: %v", name, err)
 		}
@@ -126,5 +140,8 @@ func callAll(ctx context.Context, p providers.Provider) map[providers.Op]error {
 	errs[providers.OpStart] = providers.Start(ctx, p, instance)
 	errs[providers.OpCleanup] = providers.Cleanup(ctx, p, web1.Cluster)
 	errs[providers.OpCheck] = providers.Check(ctx, p, nil)
+	if taker, ok := providers.As[providers.ImageTaker](p); ok {
+		_, errs[providers.OpUpload] = taker.UploadImage(ctx, muster1, nil)
+	}
 	return errs
 }

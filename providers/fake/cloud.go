@@ -37,7 +37,7 @@ const (
 // APICall is one call to the cloud's API that could have changed something.
 type APICall struct {
 	Time    time.Time `json:"time"`
-	Name    string    `json:"name"`             // run, tag, terminate, start
+	Name    string    `json:"name"`             // run, tag, terminate, start, import
 	Server  string    `json:"server,omitempty"` // identifier; empty when it was refused before there was one
 	Host    string    `json:"host,omitempty"`   // name of the server
 	Changed bool      `json:"changed"`          // whether it did change something
@@ -51,6 +51,7 @@ type state struct {
 	Made     int       `json:"made"`     // servers, ever
 	Taggings int       `json:"taggings"` // received
 	Calls    []APICall `json:"calls"`
+	Images   []Image   `json:"images,omitempty"`
 }
 
 func (s *state) add(server Server) Server {
@@ -146,25 +147,13 @@ func sameParameters(old, want Server) error {
 
 // admit refuses what the cloud cannot make.
 func (c *cloud) admit(s *state, want Server) error {
-	if err := findImage(want.Image); err != nil {
+	if err := s.findImage(want.Image); err != nil {
 		return err
 	}
 	if c.faults.Quota > 0 && len(s.Servers) >= c.faults.Quota {
 		return fmt.Errorf("run: %d servers exist: %w", len(s.Servers), providers.ErrQuota)
 	}
 	return nil
-}
-
-func findImage(image string) error {
-	if image == "missing" {
-		return fmt.Errorf("image %q: %w", image, providers.ErrNotFound)
-	}
-	return nil
-}
-
-// image asks whether an image exists.
-func (c *cloud) image(ctx context.Context, image string) error {
-	return c.request(ctx, "image", func(*state) error { return findImage(image) })
 }
 
 // tag adds tags to a server.

@@ -37,6 +37,9 @@ type Fixture struct {
 	// Crash runs a create that ends, without answering, between making something and tagging it. nil: there is no such
 	// moment.
 	Crash func(t *testing.T, req providers.CreateRequest)
+	// CrashUpload runs an upload that ends, without answering, before the image counts as uploaded. nil: there is no such
+	// moment.
+	CrashUpload func(t *testing.T, image providers.Image)
 	// Leftovers names everything at the provider that belongs to the cluster, half-made things included.
 	Leftovers func(t *testing.T, cluster string) []string
 	// Errors are calls that fail, with the class that they must have.

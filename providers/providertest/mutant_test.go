@@ -3,6 +3,7 @@ package providertest_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ type mutant struct {
 	destroy func(context.Context, *fake.Provider, providers.Instance) error
 	cleanup func(context.Context, *fake.Provider, string) error
 	start   func(context.Context, *fake.Provider, providers.Instance) error
+	upload  func(context.Context, *fake.Provider, providers.Image, func(int64)) (string, error)
 }
 
 func (m mutant) Create(ctx context.Context, req providers.CreateRequest) (providers.Instance, error) {
@@ -148,7 +150,32 @@ var mutants = map[string]mutant{
 		}
 		return err
 	}},
+	"upload sends again": {upload: func(ctx context.Context, p *fake.Provider, image providers.Image, progress func(int64)) (string, error) {
+		reference, err := p.UploadImage(ctx, image, nil)
+		if err == nil && progress != nil {
+			progress(1 << 20)
+		}
+		return reference, err
+	}},
+	"upload believes any sum": {upload: func(ctx context.Context, p *fake.Provider, image providers.Image, progress func(int64)) (string, error) {
+		reference, err := p.UploadImage(ctx, image, progress)
+		if errors.Is(err, providers.ErrInvalid) && image.Validate() == nil {
+			return "img-0", nil
+		}
+		return reference, err
+	}},
+	"upload takes the name for the image": {upload: func(ctx context.Context, p *fake.Provider, image providers.Image, progress func(int64)) (string, error) {
+		_, err := p.UploadImage(ctx, image, progress)
+		return "img-" + image.Name, err
+	}},
 	"start does nothing": {start: func(context.Context, *fake.Provider, providers.Instance) error { return nil }},
+}
+
+func (m mutant) UploadImage(ctx context.Context, image providers.Image, progress func(int64)) (string, error) {
+	if m.upload == nil {
+		return m.Provider.UploadImage(ctx, image, progress)
+	}
+	return m.upload(ctx, m.Provider, image, progress)
 }
 
 func clusters(servers []fake.Server) map[string]bool {

@@ -37,6 +37,7 @@ func Run(t *testing.T, factory Factory) {
 		{"AnswerOfDestroyLost", answerOfDestroyLost},
 	})
 	RunCrash(t, factory)
+	run(t, factory, images)
 }
 
 // RunCrash runs the tests of Fixture.Crash alone, for a driver that may crash at several moments. Run includes it.
