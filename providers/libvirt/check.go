@@ -71,10 +71,7 @@ func (c *client) checkImages(ctx context.Context, p *Provider, pool golibvirt.St
 		case !hasPool:
 			errs = append(errs, fmt.Errorf("there is no volume %s, write ./%s for a file: %w", source, source, providers.ErrNotFound))
 		default:
-			_, found, err := c.findVolume(pool, source)
-			if err == nil && !found {
-				err = fmt.Errorf("pool %s has no volume %s, write ./%s for a file: %w", pool.Name, source, source, providers.ErrNotFound)
-			}
+			_, err := c.namedVolume(pool, source)
 			errs = append(errs, err)
 		}
 	}

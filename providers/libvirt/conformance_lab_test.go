@@ -30,6 +30,13 @@ func TestConformanceOfCrashes(t *testing.T) {
 	}
 }
 
+// TestConformanceOfCutUploads ends an upload after each step.
+func TestConformanceOfCutUploads(t *testing.T) {
+	for _, step := range []string{"image", "uploaded", "unkept"} {
+		t.Run(step, func(t *testing.T) { providertest.RunUploadCrash(t, fixture(step)) })
+	}
+}
+
 func labConfig(pool string) Config {
 	config := NewConfig()
 	config.URI = "qemu:///system?socket=" + daemon.socket
@@ -122,10 +129,11 @@ func fixture(step string) providertest.Factory {
 					return errors.Join(err, c.DomainDestroy(d.handle))
 				})
 			},
-			Plant:     func(t *testing.T, tags map[string]string) func() bool { return plant(t, p, tags) },
-			Crash:     func(t *testing.T, req providers.CreateRequest) { crash(t, p, step, req) },
-			Leftovers: func(t *testing.T, cluster string) []string { return leftovers(t, p, cluster) },
-			Errors:    errorCases(p, settings),
+			Plant:       func(t *testing.T, tags map[string]string) func() bool { return plant(t, p, tags) },
+			Crash:       func(t *testing.T, req providers.CreateRequest) { crash(t, p, step, req) },
+			CrashUpload: func(t *testing.T, image providers.Image) { crashUpload(t, p, step, image) },
+			Leftovers:   func(t *testing.T, cluster string) []string { return leftovers(t, p, cluster) },
+			Errors:      errorCases(p, settings),
 		}
 	}
 }
@@ -135,6 +143,25 @@ var errCrash = errors.New("crash")
 // crash ends a create by another process after a step.
 func crash(t *testing.T, p *Provider, step string, req providers.CreateRequest) {
 	t.Helper()
+	if _, err := crashing(t, p, step).Create(t.Context(), req); !errors.Is(err, errCrash) {
+		t.Fatalf("create was to crash after %q: %v", step, err)
+	}
+}
+
+// crashUpload ends an upload by another process after a step.
+func crashUpload(t *testing.T, p *Provider, step string, image providers.Image) {
+	t.Helper()
+	if step == "defined" {
+		step = "image" // the suite as a whole crashes elsewhere
+	}
+	if _, err := crashing(t, p, step).UploadImage(t.Context(), image, nil); !errors.Is(err, errCrash) {
+		t.Fatalf("upload was to crash after %q: %v", step, err)
+	}
+}
+
+// crashing is p in another process that ends after a step.
+func crashing(t *testing.T, p *Provider, step string) *Provider {
+	t.Helper()
 	other := again(t, p)
 	other.interrupt = func(at string) error {
 		if at == step {
@@ -142,9 +169,7 @@ func crash(t *testing.T, p *Provider, step string, req providers.CreateRequest) 
 		}
 		return nil
 	}
-	if _, err := other.Create(t.Context(), req); !errors.Is(err, errCrash) {
-		t.Fatalf("create was to crash after %q: %v", step, err)
-	}
+	return other
 }
 
 // with runs something in a session of a context that outlives the test's.

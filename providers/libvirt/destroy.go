@@ -130,7 +130,8 @@ func (c *client) removeVolumes(ctx context.Context, pool golibvirt.StoragePool, 
 	return nil
 }
 
-// Cleanup removes half-made hosts of the cluster, its network, and the images that nothing in the pool uses.
+// Cleanup removes half-made hosts of the cluster, its network, and the images that the operator did not upload and nothing
+// in the pool uses.
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	return p.change(ctx, func(ctx context.Context, c *client) error {
 		o := p.owner(cluster)
@@ -195,7 +196,7 @@ func (c *client) cleanPool(ctx context.Context, p *Provider, pool golibvirt.Stor
 	return err
 }
 
-// removeImages removes uploaded images that no domain and no other volume uses.
+// removeImages removes uploaded images that nobody keeps and no domain and no other volume uses.
 func (c *client) removeImages(ctx context.Context, pool golibvirt.StoragePool, list []golibvirt.StorageVol) error {
 	for _, volume := range list {
 		sum, isImage := uploadedSum(strings.TrimSuffix(volume.Name, doneSuffix))
@@ -234,13 +235,16 @@ func (c *client) removeImage(ctx context.Context, pool golibvirt.StoragePool, su
 	return nil
 }
 
-// imageUsed tells whether a volume of the pool or any domain names the image's path.
+// imageUsed tells whether the image is kept, or a volume of the pool or any domain names its path.
 func (c *client) imageUsed(pool golibvirt.StoragePool, sum string) (bool, error) {
 	volumes, _, err := c.StoragePoolListAllVolumes(pool, 1, 0)
 	if err != nil {
 		return false, err
 	}
 	for _, volume := range volumes {
+		if isKept(volume.Name, sum) {
+			return true, nil
+		}
 		if strings.HasPrefix(volume.Name, imagePrefix) {
 			continue // an image stands alone
 		}

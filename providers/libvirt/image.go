@@ -32,14 +32,12 @@ type image struct {
 // there, which is made last.
 func (c *client) ensureImage(ctx context.Context, p *Provider, pool golibvirt.StoragePool, source, want string) (image, error) {
 	if !isPath(source) {
-		volume, found, err := c.findVolume(pool, source)
-		if err == nil && !found {
-			err = fmt.Errorf("pool %s has no volume %s; write ./%s for a file: %w", pool.Name, source, source, providers.ErrNotFound)
-		}
+		volume, err := c.namedVolume(pool, source)
 		if err != nil {
 			return image{}, err
 		}
-		return c.look(volume, "")
+		sum, _ := uploadedSum(source)
+		return c.look(volume, sum)
 	}
 	path := p.file(source)
 	sum, err := want, error(nil)
@@ -53,30 +51,28 @@ func (c *client) ensureImage(ctx context.Context, p *Provider, pool golibvirt.St
 		return image{}, err
 	}
 	defer unlock()
-	for {
-		volume, found, err := c.uploaded(pool, sum)
-		if err != nil {
-			return image{}, err
-		}
-		if found {
-			return c.look(volume, sum)
-		}
-		err = c.uploadFile(ctx, p, pool, path, sum)
-		if busy(err) {
-			err = pause(ctx, busyPause)
-		}
-		if err != nil {
-			return image{}, fmt.Errorf("upload of %s: %w", source, err)
-		}
+	volume, err := c.ensureUploaded(ctx, pool, sum, func() error { return c.uploadFile(ctx, p, pool, path, sum) })
+	if err != nil {
+		return image{}, fmt.Errorf("upload of %s: %w", source, err)
 	}
+	return c.look(volume, sum)
 }
 
-// uploaded finds an image whose upload was completed.
-func (c *client) uploaded(pool golibvirt.StoragePool, sum string) (volume golibvirt.StorageVol, found bool, err error) {
-	if _, found, err = c.findVolume(pool, imageName(sum)+doneSuffix); err != nil || !found {
-		return volume, false, err
+// namedVolume finds the volume that settings name. An uploaded image must be there whole.
+func (c *client) namedVolume(pool golibvirt.StoragePool, name string) (golibvirt.StorageVol, error) {
+	if sum, ok := uploadedSum(name); ok {
+		volume, whole, err := c.uploaded(pool, sum)
+		if err == nil && !whole {
+			err = fmt.Errorf("pool %s has no image %s, or a part of it; upload it with `muster image upload`: %w",
+				pool.Name, name, providers.ErrNotFound)
+		}
+		return volume, err
 	}
-	return c.findVolume(pool, imageName(sum))
+	volume, found, err := c.findVolume(pool, name)
+	if err == nil && !found {
+		err = fmt.Errorf("pool %s has no volume %s; write ./%s for a file: %w", pool.Name, name, name, providers.ErrNotFound)
+	}
+	return volume, err
 }
 
 // look reads what a volume is.
@@ -106,39 +102,7 @@ func (c *client) uploadFile(ctx context.Context, p *Provider, pool golibvirt.Sto
 	if actual != sum {
 		return fmt.Errorf("%s has the SHA-256 %s, not %s: %w", path, actual, sum, providers.ErrInvalid)
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }()
-	size, err := wholeImage(file)
-	if err != nil {
-		return err
-	}
-	volume, _, err := c.makeVolume(pool, volumeSpec{name: imageName(sum), format: formatRaw, capacity: size, mode: "0644"})
-	if err != nil {
-		return err
-	}
-	p.log.InfoContext(ctx, "image upload", "file", path, "bytes", size, "pool", pool.Name, "volume", volume.Name)
-	if err := p.step("image"); err != nil {
-		return err
-	}
-	hash := sha256.New()
-	if err := c.upload(volume, io.TeeReader(file, hash), size); err != nil {
-		if gone(err) {
-			return fmt.Errorf("volume %s was removed meanwhile: %w", volume.Name, providers.ErrUnavailable)
-		}
-		return err
-	}
-	if hex.EncodeToString(hash.Sum(nil)) != sum {
-		err := fmt.Errorf("%s changed while it was read: %w", path, providers.ErrInvalid)
-		return errors.Join(err, c.deleteVolume(ctx, pool, volume.Name))
-	}
-	if err := p.step("uploaded"); err != nil {
-		return err
-	}
-	_, _, err = c.makeVolume(pool, volumeSpec{name: volume.Name + doneSuffix, format: formatRaw})
-	return err
+	return c.send(ctx, p, pool, sending{path: path, sum: sum})
 }
 
 // wholeImage is the size of an image file, which must not need another one.

@@ -118,6 +118,12 @@ const imagePrefix = "muster-image-"
 // doneSuffix ends the name of the empty volume that says that an upload was completed.
 const doneSuffix = ".done"
 
+// keptInfix stands in the name of the empty volume that keeps an image from being cleaned up, between the image's own name
+// and the one that the operator gave.
+const keptInfix = ".kept."
+
+func keptName(image providers.Image) string { return imageName(image.SHA256) + keptInfix + image.Name }
+
 func imageName(sum string) string { return imagePrefix + sum }
 
 // uploadedSum is the SHA-256 in the name of an uploaded image.
