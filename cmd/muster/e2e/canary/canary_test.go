@@ -251,8 +251,13 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = stdin.Close(); _ = cmd.Wait() }()
-	lines, err1 := set.CommandLines()
-	environments, err2 := set.Environments(func(environ string) bool { return strings.Contains(environ, "MARK=canary\x00") })
+	var lines, environments []canary.Hit
+	err1 := canary.CommandLines(func(place string, line []byte) { lines = append(lines, set.Bytes(place, line)...) })
+	err2 := canary.Environments(func(place string, environment []byte) {
+		if bytes.Contains(environment, []byte("MARK=canary\x00")) {
+			environments = append(environments, set.Bytes(place, environment)...)
+		}
+	})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 )
 
 // others are the permissions that make a file more than its owner's.
@@ -70,37 +68,4 @@ func (s *Set) File(path, place string) ([]Hit, error) {
 		hits[i].Private = info.Mode().Perm()&others == 0
 	}
 	return hits, err
-}
-
-// CommandLines searches the command lines of all processes, which everybody on a machine can read (proc(5)). Places are
-// the programs' base names.
-func (s *Set) CommandLines() ([]Hit, error) {
-	return s.processes("cmdline", "the command line of ", func(string) bool { return true })
-}
-
-// Environments searches the environments of the processes that mine chooses by what is in them, variables that end in
-// NUL. Only the processes' own user can read them; those of others are passed over.
-func (s *Set) Environments(mine func(environ string) bool) ([]Hit, error) {
-	return s.processes("environ", "the environment of ", mine)
-}
-
-func (s *Set) processes(file, place string, mine func(content string) bool) ([]Hit, error) {
-	paths, err := filepath.Glob(filepath.Join("/proc", "[0-9]*", file))
-	if err != nil {
-		return nil, err
-	}
-	var hits []Hit
-	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ESRCH):
-			continue
-		case err != nil:
-			return sorted(hits), err
-		case mine(string(content)):
-			name, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "comm"))
-			hits = append(hits, s.Bytes(place+strings.TrimSpace(string(name)), content)...)
-		}
-	}
-	return sorted(hits), nil
 }
