@@ -52,6 +52,9 @@ func (p *Provider) remove(ctx context.Context, h host) error {
 	if err := p.endProcesses(ctx, h); err != nil {
 		return err
 	}
+	if err := h.clear(ctx); err != nil {
+		return err
+	}
 	if err := p.step("ended"); err != nil {
 		return err
 	}
@@ -67,14 +70,18 @@ func (p *Provider) remove(ctx context.Context, h host) error {
 	if err == nil {
 		err = os.RemoveAll(gone)
 	}
-	return errors.Join(err, p.leases.release(ctx, h.dir))
+	err = errors.Join(err, p.leases.release(ctx, h.dir))
+	if h.Container != nil && err == nil {
+		err = p.leases.dropBridges(ctx, nil)
+	}
+	return err
 }
 
-// endProcesses ends musterd, politely first, so that it ends nothing else and starts nothing again; then everything
+// endProcesses ends the keeper, politely first, so that it ends nothing else and starts nothing again; then everything
 // else that is the host's, until a look at the whole table finds nothing.
 func (p *Provider) endProcesses(ctx context.Context, h host) error {
 	look := p.look()
-	daemon, running, err := look.musterd(h)
+	keeper, running, err := look.keeper(h)
 	if err != nil {
 		return err
 	}
@@ -86,7 +93,7 @@ func (p *Provider) endProcesses(ctx context.Context, h host) error {
 			return err
 		}
 		kin.live(all)
-		if err := p.endDaemon(ctx, daemon); err != nil {
+		if err := p.endKeeper(ctx, keeper); err != nil {
 			return err
 		}
 	}
@@ -129,21 +136,22 @@ const (
 	killPatience = 20 * time.Second
 )
 
-// endDaemon asks musterd to end and waits for the grace time at most.
-func (p *Provider) endDaemon(ctx context.Context, daemon process) error {
-	if err := sendSignal(p.processes, daemon, syscall.SIGTERM); err != nil {
+// endKeeper asks a host's keeper to end and waits for the grace time at most. systemd-nspawn has its system shut down, and
+// when it has ended, however that came, nothing of the container runs.
+func (p *Provider) endKeeper(ctx context.Context, keeper process) error {
+	if err := sendSignal(p.processes, keeper, syscall.SIGTERM); err != nil {
 		return err
 	}
 	for began := time.Now(); time.Since(began) < p.grace; {
-		now, ok := p.processes.one(daemon.pid)
-		if !ok || now.started != daemon.started || now.zombie {
+		now, ok := p.processes.one(keeper.pid)
+		if !ok || now.started != keeper.started || now.zombie {
 			return nil
 		}
 		if err := pause(ctx, lookPause); err != nil {
 			return err
 		}
 	}
-	return sendSignal(p.processes, daemon, syscall.SIGKILL) // endAll sees to it that it ends
+	return sendSignal(p.processes, keeper, syscall.SIGKILL) // endAll sees to it that it ends
 }
 
 // endOne asks a process to end, once, or makes it.
@@ -191,6 +199,21 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	if p.ownRoot && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		_ = os.Remove(filepath.Dir(p.root))
 	}
+	return p.tidy(ctx)
+}
+
+// tidy gives up what hosts that are gone had of this machine's addresses.
+func (p *Provider) tidy(ctx context.Context) error {
+	if os.Getuid() == 0 { // who made bridges
+		var half *bridge
+		if p.container != nil {
+			b := p.leases.bridgeOf(p.container.Network, p.container.NAT)
+			half = &b
+		}
+		if err := p.leases.dropBridges(ctx, half); err != nil {
+			return err
+		}
+	}
 	return p.leases.tidy(ctx)
 }
 
@@ -205,7 +228,7 @@ func (p *Provider) removeHalfMade(ctx context.Context, id providers.Identity) (e
 	if err != nil || !found {
 		return err
 	}
-	_, running, err := p.look().musterd(h)
+	_, running, err := p.look().keeper(h)
 	if err == nil && (running || h.launched()) {
 		err = fmt.Errorf("host %s still exists: %w", id.Host, providers.ErrConflict)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/musterhq/muster/providers/crashsafe"
 )
 
-// Files in a host's directory, which is the host's root directory too.
+// Files in a host's directory, which is the root directory too of a host that is a process.
 const (
 	tagsFile     = "tags.json"      // the first: what makes the directory a host
 	userDataFile = "user-data"      // exact bytes of the create
@@ -39,7 +39,8 @@ type record struct {
 	InstanceID string            `json:"instance_id"` // value of MUSTER_INSTANCE in the host's processes
 	Tags       map[string]string `json:"tags"`
 	Created    time.Time         `json:"created"`
-	Env        map[string]string `json:"env,omitempty"` // of the host's settings, for the next start
+	Env        map[string]string `json:"env,omitempty"`       // of the host's settings, for the next start
+	Container  *container        `json:"container,omitempty"` // nil when the host is a process
 }
 
 const recordVersion = 1
@@ -51,7 +52,8 @@ type metaData struct {
 	Address    netip.Addr `json:"local_ipv4"`
 	Ports      metaPorts  `json:"ports"`
 	// BootID is a new UUID whenever the host starts without a process of it being left, as after a loss of power. A
-	// musterd that is started again while units run finds the same one.
+	// musterd that is started again while units run finds the same one. Containers, which do not see this file, have one
+	// of systemd-nspawn's.
 	BootID string `json:"boot_id"`
 }
 
@@ -192,7 +194,7 @@ func (p *Provider) hosts(cluster string) ([]host, error) {
 
 // checkLength refuses a directory in which musterd could not make its socket.
 func (h host) checkLength() error {
-	if n := len(h.path(socketFile)); n > maxSocketPath {
+	if n := len(h.path(socketFile)); n > maxSocketPath && h.Container == nil {
 		return fmt.Errorf("the path of the host's socket, %s, has %d bytes, and at most %d can be used; "+
 			"set `root:` to a shorter directory: %w", h.path(socketFile), n, maxSocketPath, providers.ErrInvalid)
 	}
@@ -212,6 +214,7 @@ func (p *Provider) makeHost(id providers.Identity, env map[string]string) (host,
 		Tags:       id.Tags(),
 		Created:    p.now().UTC(),
 		Env:        env,
+		Container:  p.container,
 	}}
 	if err := h.checkLength(); err != nil {
 		return host{}, err
@@ -244,11 +247,19 @@ func (p *Provider) freeName(id providers.Identity) (string, error) {
 	return "", fmt.Errorf("%s and %s in %s are not this host's: %w", names[0], names[1], p.root, providers.ErrConflict)
 }
 
-// LogPath is where musterd of a host writes its log, "" while there is no such host.
+// logPath is where musterd of a host writes its log, and a container all that it says on its console.
+func (h host) logPath() string {
+	if h.Container != nil {
+		return h.path(consoleFile)
+	}
+	return h.path(logFile)
+}
+
+// LogPath is where a host's log is, "" while there is no such host.
 func (p *Provider) LogPath(instance providers.Instance) string {
 	h, found, err := p.find(instance.Identity)
 	if err != nil || !found {
 		return ""
 	}
-	return h.path(logFile)
+	return h.logPath()
 }

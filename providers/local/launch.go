@@ -33,9 +33,9 @@ func (p *Provider) look() *look {
 	return &look{table: p.processes, all: sync.OnceValues(p.processes.all)}
 }
 
-// musterd finds the running musterd of a host: the process of its pid file, or else one that was started just before a
-// crash prevented the file from being written.
-func (l *look) musterd(h host) (process, bool, error) {
+// keeper finds the process that keeps a host running, its musterd or its container's systemd-nspawn: the process of its
+// pid file, or else one that was started just before a crash prevented the file from being written.
+func (l *look) keeper(h host) (process, bool, error) {
 	pid, started, err := h.readPID()
 	if err != nil {
 		return process{}, false, err
@@ -59,9 +59,14 @@ func (l *look) musterd(h host) (process, bool, error) {
 
 // startedAs tells whether a process is what launch starts for the host.
 func (h host) startedAs(p process) bool {
+	if p.zombie || p.session != p.pid || p.instance() != h.InstanceID {
+		return false
+	}
+	if h.Container != nil {
+		return slices.Contains(p.args, h.directoryArgument())
+	}
 	i := slices.Index(p.args, "--root")
-	return !p.zombie && p.session == p.pid && p.instance() == h.InstanceID &&
-		i > 0 && i+1 < len(p.args) && p.args[i+1] == h.dir
+	return i > 0 && i+1 < len(p.args) && p.args[i+1] == h.dir
 }
 
 // readPID reads the pid file. Without one the pid is 0, which no process has.
@@ -83,14 +88,14 @@ func (h host) writePID(p process) error {
 	return crashsafe.WriteFile(h.path(pidFile), fmt.Appendf(nil, "%d %q\n", p.pid, p.started), 0o600)
 }
 
-// launch starts a host's musterd, unless it runs, in a session of its own, and writes the pid file.
+// launch starts a host's keeper, unless it runs, in a session of its own, and writes the pid file.
 func (p *Provider) launch(ctx context.Context, h host) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	running, found, err := p.look().musterd(h)
+	running, found, err := p.look().keeper(h)
 	if err == nil && !found {
-		running, err = p.execute(h)
+		running, err = p.start(ctx, h)
 	}
 	if err == nil {
 		err = p.step("launched")
@@ -98,13 +103,24 @@ func (p *Provider) launch(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
-	p.log.DebugContext(ctx, "musterd runs", "provider", p.name, "host", h.identity().Host, "pid", running.pid,
+	p.log.DebugContext(ctx, "the host runs", "provider", p.name, "host", h.identity().Host, "pid", running.pid,
 		"directory", h.dir, "adopted", found)
 	return h.writePID(running)
 }
 
-func (p *Provider) execute(h host) (process, error) {
-	logPath := h.path(logFile)
+func (p *Provider) start(ctx context.Context, h host) (process, error) {
+	if h.Container != nil {
+		return p.startContainer(ctx, h)
+	}
+	cmd := exec.Command(p.musterd, "--root", h.dir)
+	cmd.Env = p.environment(h)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal and its signals
+	return p.execute(h, cmd)
+}
+
+// execute starts a command as a host's keeper.
+func (p *Provider) execute(h host, cmd *exec.Cmd) (process, error) {
+	logPath := h.logPath()
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o700); err != nil {
 		return process{}, err
 	}
@@ -112,18 +128,15 @@ func (p *Provider) execute(h host) (process, error) {
 	if err != nil {
 		return process{}, err
 	}
-	cmd := exec.Command(p.musterd, "--root", h.dir)
-	cmd.Env, cmd.Dir = p.environment(h), h.dir
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal and its signals
+	cmd.Dir, cmd.Stdout, cmd.Stderr = h.dir, out, out
 	if err := errors.Join(cmd.Start(), out.Close()); err != nil {
-		return process{}, fmt.Errorf("cannot start musterd: %w: %w", err, providers.ErrInvalid)
+		return process{}, fmt.Errorf("cannot start %s: %w: %w", cmd.Path, err, providers.ErrInvalid)
 	}
 	// Nobody waits for it: it outlives this process. Should it end before, reap takes its status.
 	defer func() { _ = cmd.Process.Release() }()
 	started, ok := p.processes.one(cmd.Process.Pid)
 	if !ok {
-		return process{}, fmt.Errorf("cannot start musterd: it ended at once, see %s: %w", logPath, providers.ErrInvalid)
+		return process{}, fmt.Errorf("cannot start %s: it ended at once, see %s: %w", cmd.Path, logPath, providers.ErrInvalid)
 	}
 	return started, nil
 }

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -36,8 +38,11 @@ func (e endpoint) name() string {
 	return netip.AddrPortFrom(e.address, uint16(e.ports.API)).String()
 }
 
-// busyPort returns a port of the endpoint that some program listens on, or 0.
+// busyPort returns a port of the endpoint that some program listens on, or 0. A container has its address to itself.
 func (e endpoint) busyPort(ctx context.Context) (int, error) {
+	if !e.address.IsLoopback() {
+		return 0, nil
+	}
 	ports := e.ports
 	if ports == (providers.Ports{}) {
 		ports = standardPorts
@@ -108,6 +113,25 @@ func sharedAddress(seed string) iter.Seq[endpoint] {
 	}
 }
 
+// networkAddresses yields the addresses of a network that hosts may have: neither the network's own, nor the gateway's,
+// which is the first, nor the one for broadcasts, which is the last.
+func networkAddresses(network netip.Prefix) func(seed string) iter.Seq[endpoint] {
+	base := binary.BigEndian.Uint32(network.Addr().AsSlice())
+	count := uint64(1)<<(32-network.Bits()) - 3
+	return func(seed string) iter.Seq[endpoint] {
+		return func(yield func(endpoint) bool) {
+			first := hashOf(seed)
+			for i := range count {
+				var ip [4]byte
+				binary.BigEndian.PutUint32(ip[:], base+2+uint32((first+i)%count))
+				if !yield(endpoint{address: netip.AddrFrom4(ip)}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 func hashOf(seed string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(seed)) // never fails
@@ -122,6 +146,25 @@ const maxBusy = 16
 type leaseDir struct {
 	dir        string
 	addressing []func(seed string) iter.Seq[endpoint] // tried in order
+	exhausted  string                                 // what it means that there is none left
+}
+
+// of returns the same leases for a host: those of its own network for a container.
+func (l leaseDir) of(h host) leaseDir {
+	if h.Container != nil {
+		l.addressing = []func(string) iter.Seq[endpoint]{networkAddresses(h.Container.Network)}
+		l.exhausted = fmt.Sprintf("hosts have all addresses of %s; set `network:` to a wider one", h.Container.Network)
+	}
+	return l
+}
+
+// anyIn tells whether some host has an address of a network. The caller holds the lock.
+func (l leaseDir) anyIn(network netip.Prefix) bool {
+	entries, _ := os.ReadDir(l.dir)
+	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
+		address, err := netip.ParseAddr(entry.Name())
+		return err == nil && network.Contains(address) && l.holder(endpoint{address: address}) != ""
+	})
 }
 
 // machineLeases returns the leases of this user on this machine.
@@ -129,6 +172,8 @@ func machineLeases() leaseDir {
 	l := leaseDir{
 		dir:        filepath.Join(os.TempDir(), fmt.Sprintf("muster-local-%d", os.Getuid())),
 		addressing: []func(string) iter.Seq[endpoint]{ownAddresses, sharedAddress},
+		exhausted: fmt.Sprintf("other programs listen on ports %d, %d or %d of every address, and on every block of ports from %d",
+			standardPorts.API, standardPorts.Client, standardPorts.Peer, firstPort),
 	}
 	if runtime.GOOS != "linux" { // where 127.0.0.1 is the only loopback address
 		l.addressing = l.addressing[1:]
@@ -146,8 +191,7 @@ func (l leaseDir) acquire(ctx context.Context, hostDir, seed string) (endpoint, 
 				return err
 			}
 		}
-		return fmt.Errorf("other programs listen on ports %d, %d or %d of every address, and on every block of ports "+
-			"from %d: %w", standardPorts.API, standardPorts.Client, standardPorts.Peer, firstPort, providers.ErrConflict)
+		return fmt.Errorf("%s: %w", l.exhausted, providers.ErrConflict)
 	})
 	return got, err
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/musterhq/muster/providers/crashsafe"
 )
 
-// Create makes a host's directory and starts its musterd. A directory that a crash left half-made is completed.
+// Create makes a host's directory and starts it. A directory that a crash left half-made is completed.
 func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (_ providers.Instance, err error) {
 	if err := errors.Join(req.Validate(), context.Cause(ctx)); err != nil {
 		return providers.Instance{}, err
 	}
-	settings, err := settingsOf(req.Settings)
+	settings, err := p.settingsOf(req.Settings)
 	if err != nil {
 		return providers.Instance{}, err
 	}
@@ -28,8 +28,8 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (_ p
 		return p.created(h, err)
 	}
 	// What cannot succeed fails before anything is made.
-	expected := host{dir: filepath.Join(p.root, baseName(req.Identity))}
-	if err := errors.Join(p.checkMusterd(), expected.checkLength()); err != nil {
+	expected := host{dir: filepath.Join(p.root, baseName(req.Identity)), record: record{Container: p.container}}
+	if err := errors.Join(p.checkStart(expected), expected.checkLength()); err != nil {
 		return providers.Instance{}, err
 	}
 	lock, err := p.lock(ctx, req.Identity)
@@ -59,7 +59,7 @@ func (p *Provider) complete(ctx context.Context, h host, userData []byte) error 
 	if err := p.step("tagged"); err != nil {
 		return err
 	}
-	at, err := p.leases.acquire(ctx, h.dir, p.seed(h.identity()))
+	at, err := p.leases.of(h).acquire(ctx, h.dir, p.seed(h.identity()))
 	if err == nil {
 		err = p.step("leased")
 	}
@@ -100,8 +100,8 @@ func (p *Provider) lockPath(base string) string {
 	return filepath.Join(p.root, scratchName(base, lockSuffix))
 }
 
-// List reads the directories of the cluster. A host is listed from the moment that its musterd was started; before, only
-// Create and Cleanup know of it.
+// List reads the directories of the cluster. A host is listed from the moment that it was started; before, only Create and
+// Cleanup know of it.
 func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instance, error) {
 	err := context.Cause(ctx)
 	var hosts []host
@@ -132,7 +132,7 @@ func (p *Provider) instance(h host, look *look) (providers.Instance, error) {
 	if err != nil {
 		return providers.Instance{}, err
 	}
-	_, running, err := look.musterd(h)
+	_, running, err := look.keeper(h)
 	if err != nil {
 		return providers.Instance{}, err
 	}
@@ -148,7 +148,7 @@ func (p *Provider) instance(h host, look *look) (providers.Instance, error) {
 	return instance, nil
 }
 
-// Start starts the musterd of a host that has none.
+// Start starts a host that does not run: the musterd of one, or a container with the disk that it had.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) (err error) {
 	id := instance.Identity
 	if _, found, err := p.find(id); err != nil || !found {
@@ -170,10 +170,10 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) (err 
 	if err != nil {
 		return err
 	}
-	if _, running, err := p.look().musterd(h); err != nil || running {
+	if _, running, err := p.look().keeper(h); err != nil || running {
 		return err
 	}
-	if err := errors.Join(p.checkMusterd(), p.leases.keep(ctx, at, h.dir), p.boot(h, at)); err != nil {
+	if err := errors.Join(p.checkStart(h), p.leases.keep(ctx, at, h.dir), p.boot(h, at)); err != nil {
 		return err
 	}
 	return p.launch(ctx, h)
@@ -193,4 +193,12 @@ func (p *Provider) boot(h host, at endpoint) error {
 		meta.BootID = uuid.NewString()
 	}
 	return h.writeMetaData(at, meta.BootID)
+}
+
+// checkStart looks whether there is what a host needs to start.
+func (p *Provider) checkStart(h host) error {
+	if h.Container == nil {
+		return p.checkMusterd()
+	}
+	return errors.Join(p.checkMusterd(), h.Container.check())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,9 +22,18 @@ import (
 
 // Config configures one provider: one "cloud" on this machine. Relative paths begin at the cluster file's directory.
 type Config struct {
-	Root    string   `yaml:"root" jsonschema:"description=Directory that holds the hosts' directories; by default one in muster's state directory"`
-	Musterd string   `yaml:"musterd" jsonschema:"description=The musterd binary; by default the one beside muster"`
-	Path    []string `yaml:"path" jsonschema:"description=Directories where units find their programs before they look in the system's"`
+	Root    string       `yaml:"root" jsonschema:"description=Directory that holds the hosts' directories; by default one in muster's state directory"`
+	Musterd string       `yaml:"musterd" jsonschema:"description=The musterd binary; by default the one beside muster"`
+	Path    []string     `yaml:"path" jsonschema:"description=Directories where units find their programs before they look in the system's"`
+	Boot    string       `yaml:"boot" jsonschema:"enum=process,enum=nspawn,default=process,description=What a host is: a process\\, or a systemd-nspawn container of an image\\, which takes root on Linux"`
+	Image   string       `yaml:"image" jsonschema:"description=What containers boot: a directory with the root of muster's host image\\, or its squashfs file,example=image/tree"`
+	Network netip.Prefix `yaml:"network" jsonschema:"description=Network of containers; muster makes a bridge and removes it,default=10.93.0.0/24"`
+	NAT     bool         `yaml:"nat" jsonschema:"description=Let containers reach what this machine reaches"`
+}
+
+// NewConfig returns the defaults.
+func NewConfig() *Config {
+	return &Config{Boot: bootProcess, Network: netip.MustParsePrefix("10.93.0.0/24")}
 }
 
 // Settings are the settings of one host.
@@ -49,9 +59,12 @@ func Driver() providers.Driver {
 	}
 }
 
-// Validate reports empty entries.
+// Validate reports empty entries, and fields that do not go together.
 func (c *Config) Validate() []providers.Problem {
 	var problems []providers.Problem
+	c.validateContainer(func(field, message, hint string) {
+		problems = append(problems, providers.Problem{Field: field, Message: message, Hint: hint})
+	})
 	for i, dir := range c.Path {
 		if dir == "" || strings.Contains(dir, string(os.PathListSeparator)) {
 			problems = append(problems, providers.Problem{
@@ -94,6 +107,7 @@ type Provider struct {
 	ownRoot   bool   // root is below muster's state directory and nobody else's
 	musterd   string // absolute, "" when unknown
 	path      []string
+	container *container // what new hosts are, nil for processes
 	log       *slog.Logger
 	now       func() time.Time
 	processes table
@@ -138,21 +152,27 @@ func New(name string, config Config, env providers.Environment) (*Provider, erro
 	for _, dir := range config.Path {
 		p.path = append(p.path, absolute(dir))
 	}
+	if config.Boot == bootNspawn {
+		p.container = &container{Image: absolute(config.Image), Network: config.Network, NAT: config.NAT}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Check looks whether there is a musterd to start, whether the hosts' directories can be made, and whether the
-// directories of `path:` exist.
+// Check looks whether there is a musterd to start, whether the hosts' directories can be made, whether the directories of
+// `path:` exist, and whether this machine has what containers need.
 func (p *Provider) Check(ctx context.Context, settings []any) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	errs := []error{p.checkMusterd(), p.checkRoot()}
+	if p.container != nil {
+		errs = append(errs, p.checkContainers())
+	}
 	for _, each := range settings {
-		_, err := settingsOf(each)
+		_, err := p.settingsOf(each)
 		errs = append(errs, err)
 	}
 	for _, dir := range p.path {
@@ -194,11 +214,14 @@ func (p *Provider) checkRoot() error {
 	}
 }
 
-func settingsOf(settings any) (*Settings, error) {
+func (p *Provider) settingsOf(settings any) (*Settings, error) {
 	switch s := settings.(type) {
 	case nil:
 		return new(Settings), nil
 	case *Settings:
+		if p.container != nil && len(s.Env) > 0 {
+			return nil, fmt.Errorf("`env:` is for hosts that are processes; say it in the units, or in a cloud-config: %w", providers.ErrInvalid)
+		}
 		return s, nil
 	default:
 		return nil, fmt.Errorf("settings are a %T: %w", settings, providers.ErrInvalid)

@@ -231,7 +231,7 @@ func TestRecycledPID(t *testing.T) {
 	instance, h := create(t, p, request("web-1", nil))
 	_, other := create(t, p, request("web-2", nil))
 	stop(t, p, h)
-	theirs, _, err := p.look().musterd(other)
+	theirs, _, err := p.look().keeper(other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,14 +239,14 @@ func TestRecycledPID(t *testing.T) {
 		if err := h.writePID(recycled); err != nil {
 			t.Fatal(err)
 		}
-		if _, running, err := p.look().musterd(h); err != nil || running {
+		if _, running, err := p.look().keeper(h); err != nil || running {
 			t.Errorf("process %d %s passes for the host's (%v)", recycled.pid, recycled.started, err)
 		}
 	}
 	if err := p.Destroy(t.Context(), instance); err != nil {
 		t.Fatal(err)
 	}
-	if _, running, err := p.look().musterd(other); err != nil || !running {
+	if _, running, err := p.look().keeper(other); err != nil || !running {
 		t.Errorf("the other host was ended (%v)", err)
 	}
 }

@@ -235,7 +235,7 @@ func awaitUnits(t testing.TB, h host) []process {
 // stop ends a host's musterd alone, as a crash would.
 func stop(t testing.TB, p *Provider, h host) {
 	t.Helper()
-	daemon, running, err := p.look().musterd(h)
+	daemon, running, err := p.look().keeper(h)
 	if err != nil || !running {
 		t.Fatalf("host %s does not run: %v", h.dir, err)
 	}
@@ -243,7 +243,7 @@ func stop(t testing.TB, p *Provider, h host) {
 		t.Fatal(err)
 	}
 	await(t, "musterd to end", func() bool {
-		_, running, err := p.look().musterd(h)
+		_, running, err := p.look().keeper(h)
 		return err == nil && !running
 	})
 }
