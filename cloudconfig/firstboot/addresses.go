@@ -16,6 +16,9 @@ import (
 // lookAgain is how often the interfaces are asked for addresses that are still missing.
 const lookAgain = 250 * time.Millisecond
 
+// commandsNetworkWait is how long commands are kept back while the host has no address.
+const commandsNetworkWait = time.Minute
+
 // addresses are those of the data source and, what it does not say, of the interfaces. It waits for those that are needed,
 // and leaves it to the caller to say what is missing then.
 func (b *boot) addresses(ctx context.Context, known cloudconfig.Addresses, needed []string) (cloudconfig.Addresses, error) {
@@ -27,25 +30,46 @@ func (b *boot) addresses(ctx context.Context, known cloudconfig.Addresses, neede
 			known = data.Addresses
 		}
 	}
+	all := known
+	err := b.await(ctx, b.NetworkWait, func() (found bool, err error) {
+		seen, err := b.Addresses()
+		all = known.Or(datasource.Classify(seen))
+		return !slices.ContainsFunc(needed, func(name string) bool { _, ok := all.Get(name); return !ok }), err
+	})
+	return all, err
+}
+
+// awaitNetwork waits for any address that reaches beyond a link: the commands of the first boot are started once, and
+// most of them fetch something. A host that has no network runs them all the same, later.
+func (b *boot) awaitNetwork(ctx context.Context) error {
+	if b.Addresses == nil {
+		return nil
+	}
+	return b.await(ctx, min(b.NetworkWait, commandsNetworkWait), func() (bool, error) {
+		seen, err := b.Addresses()
+		return slices.ContainsFunc(seen, netip.Addr.IsGlobalUnicast), err
+	})
+}
+
+// await asks again and again until something is there, or wait has passed. It says when it has to wait, and for how long
+// it may: whoever looks at the console sees why the host does nothing.
+func (b *boot) await(ctx context.Context, wait time.Duration, there func() (bool, error)) error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
-	late := time.NewTimer(b.NetworkWait)
+	late := time.NewTimer(wait)
 	defer late.Stop()
-	for {
-		found, err := b.Addresses()
-		if err != nil {
-			return known, err
+	for first := true; ; first = false {
+		if found, err := there(); err != nil || found {
+			return err
 		}
-		all := known.Or(datasource.Classify(found))
-		missing := slices.ContainsFunc(needed, func(name string) bool { _, ok := all.Get(name); return !ok })
-		if !missing {
-			return all, nil
+		if first {
+			b.Log.Info("waiting for the network to give this host an address", "at_most", wait)
 		}
 		select {
 		case <-ctx.Done():
-			return all, ctx.Err()
+			return ctx.Err()
 		case <-late.C:
-			return all, nil
+			return nil
 		case <-tick.C:
 		}
 	}

@@ -46,6 +46,9 @@ func (b *boot) commandsOnce(ctx context.Context) error {
 		b.Log.Warn("left the commands alone: this is not the machine's root", "commands", len(runcmd), "scripts", len(b.content.scripts))
 		return nil
 	}
+	if err := b.awaitNetwork(ctx); err != nil {
+		return err
+	}
 	b.record.Commands = true
 	interrupted := b.record
 	interrupted.Failed = append(interrupted.Failed[:len(interrupted.Failed):len(interrupted.Failed)], "interrupted")

@@ -2,9 +2,14 @@
 // cloud-config and applies it, once for each instance.
 //
 // In this order: bootcmd (at every boot), hostname, /etc/hosts, the addresses in /etc/environment, accounts with their
-// keys and sudo rules, files, units with drop-ins, masks and links, the commands of units, runcmd and scripts. A step that
-// fails does not keep the next from being done; what failed is repeated at the next boot, but commands are started once
-// for an instance, whatever comes of them. Everything is done again from the start when the instance ID changes.
+// keys and sudo rules, files, the host's own SSH key, units with drop-ins, masks and links, the commands of units, runcmd
+// and scripts. A step that fails does not keep the next from being done; what failed is repeated at the next boot, but
+// commands are started once for an instance, whatever comes of them. Everything is done again from the start when the
+// instance ID changes.
+//
+// Commands wait up to a minute for an address. A document that refers to an address that no data source gives waits for one
+// longer, and the log says so. The public SSH keys are printed on the console at every boot as cloud-init prints them, so
+// that whoever owns the machine knows them before the first connection.
 //
 // What was written is noted in /var/lib/muster/firstboot.json with path, mode and SHA-256. The log has paths and names,
 // never contents, commands or what they print; that goes to /var/lib/muster/firstboot.out, which root alone can read.

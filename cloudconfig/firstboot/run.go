@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -26,7 +27,7 @@ const (
 // Defaults of Options.
 const (
 	DefaultWait        = 20 * time.Second
-	DefaultNetworkWait = time.Minute
+	DefaultNetworkWait = 10 * time.Minute
 )
 
 // Options say how a first boot goes. The zero Options are those of a real host.
@@ -49,7 +50,9 @@ type Options struct {
 	System System
 	// Addresses are those of the machine's interfaces. Nil asks the kernel when the root is "/".
 	Addresses func() ([]netip.Addr, error)
-	Now       func() time.Time // nil is time.Now
+	// Console receives the host's public SSH keys. Nil is the machine's when the root is "/", and none otherwise.
+	Console io.Writer
+	Now     func() time.Time // nil is time.Now
 }
 
 func (o Options) withDefaults() Options {
@@ -81,6 +84,8 @@ type boot struct {
 	recordPath string
 	record     cloudconfig.Record
 	content    content
+	// newInstance says that another instance, or none, was here before.
+	newInstance bool
 }
 
 // content is what shall be done.
@@ -105,6 +110,9 @@ func Run(ctx context.Context, o Options) error {
 		}
 		if b.Addresses == nil {
 			b.Addresses = interfaces
+		}
+		if b.Console == nil {
+			b.Console = console{}
 		}
 	}
 	if o.Operator {
@@ -134,7 +142,7 @@ func (b *boot) run(ctx context.Context) error {
 		return err
 	}
 	b.record = cloudconfig.Record{InstanceID: data.InstanceID, Source: data.Source}
-	if before.InstanceID == data.InstanceID {
+	if b.newInstance = before.InstanceID != data.InstanceID; !b.newInstance {
 		b.record = before
 	}
 	var failed error
@@ -143,6 +151,7 @@ func (b *boot) run(ctx context.Context) error {
 		b.record.BootID = b.bootID()
 	}
 	if done {
+		b.tellHostKeys()
 		return errors.Join(failed, b.record.Write(b.root, b.recordPath))
 	}
 	return errors.Join(failed, b.apply(ctx, data))
@@ -256,6 +265,7 @@ func (b *boot) apply(ctx context.Context, data datasource.Data) error {
 		{"hosts", b.hosts},
 		{"users", b.users},
 		{"files", b.files},
+		{"host keys", b.hostKeys},
 		{"units", b.units},
 		{"systemd", b.startUnits},
 	} {
@@ -268,6 +278,7 @@ func (b *boot) apply(ctx context.Context, data datasource.Data) error {
 			failures = append(failures, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
+	b.tellHostKeys()
 	failures = append(failures, b.commandsOnce(ctx), b.record.Write(b.root, b.recordPath))
 	b.Log.Info("applied the user-data", "instance", b.record.InstanceID, "source", b.record.Source,
 		"files", len(b.record.Files), "users", len(b.record.Users), "units", len(b.record.Units), "failed", b.record.Failed)

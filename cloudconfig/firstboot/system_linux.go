@@ -12,6 +12,18 @@ import (
 
 func (machine) SetHostname(name string) error { return unix.Sethostname([]byte(name)) }
 
+// console is the machine's console. A program that opens it so does not get it as its terminal.
+type console struct{}
+
+func (console) Write(text []byte) (int, error) {
+	f, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return 0, err
+	}
+	n, err := f.Write(text)
+	return n, errors.Join(err, f.Close())
+}
+
 // lockTimeout is how long shadow's tools wait for each other (lckpwdf(3)).
 const lockTimeout = 15 * time.Second
 
