@@ -64,6 +64,10 @@ func TestNoCloudDisk(t *testing.T) {
 	for _, label := range []string{"cidata", "CIDATA"} {
 		fetched(t, datasource.NoCloud{Machine: disk(t, image(t, label, noCloudFiles))}, noCloudData())
 	}
+	addressed := map[string]string{"meta-data": "instance-id: i-1\nlocal-ipv4: 10.0.0.7\npublic-ipv4: dhcp\n", "user-data": config}
+	want := datasource.Data{InstanceID: "i-1", UserData: []byte(config)}
+	want.Addresses.PrivateIPv4 = netip.MustParseAddr("10.0.0.7")
+	fetched(t, datasource.NoCloud{Machine: disk(t, image(t, "cidata", addressed))}, want)
 	notHere(t, datasource.NoCloud{Machine: disk(t, image(t, "other", noCloudFiles))})
 	notHere(t, datasource.NoCloud{Machine: disk(t, image(t, "cidata", map[string]string{"other": ""}))})
 

@@ -174,6 +174,8 @@ type metaData struct {
 	InstanceID    string    `yaml:"instance-id"`
 	LocalHostname string    `yaml:"local-hostname"`
 	Hostname      string    `yaml:"hostname"`
+	LocalIPv4     string    `yaml:"local-ipv4"`
+	PublicIPv4    string    `yaml:"public-ipv4"`
 	PublicKeys    yaml.Node `yaml:"public-keys"`
 	KeysData      string    `yaml:"public-keys-data"` // VMware's
 }
@@ -188,7 +190,17 @@ func parseMetaData(text []byte) (Data, error) {
 		data.Hostname = meta.Hostname
 	}
 	data.SSHKeys = append(keyLines(meta.KeysData), keysOf(&meta.PublicKeys, 0)...)
+	data.Addresses.PrivateIPv4, data.Addresses.PublicIPv4 = ipv4(meta.LocalIPv4), ipv4(meta.PublicIPv4)
 	return data, nil
+}
+
+// ipv4 is an IPv4 address, or none: then the interfaces are asked.
+func ipv4(text string) netip.Addr {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is4() {
+		return netip.Addr{}
+	}
+	return addr
 }
 
 // keysOf collects public keys from the forms that they are given in: one text, a list, or names with either.
