@@ -1,16 +1,10 @@
 package cloudconfig_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"flag"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -78,6 +72,17 @@ func TestUserData(t *testing.T) {
 	}
 }
 
+// TestUserDataAwaits is for a host to which musterd is brought.
+func TestUserDataAwaits(t *testing.T) {
+	b := firstBoot()
+	b.Awaits, b.Variables = true, variables()
+	data, err := cloudconfig.UserData(b, parsed(t, "runcmd: [[mkdir, /srv]]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "awaits.yaml", data)
+}
+
 func TestUserDataRefuses(t *testing.T) {
 	sum := strings.Repeat("0f", 32)
 	for want, mend := range map[string]func(*cloudconfig.FirstBoot){
@@ -108,58 +113,6 @@ func TestUserDataRefuses(t *testing.T) {
 	_, err := cloudconfig.UserData(firstBoot(), parsed(t, "hostname: other\n"))
 	if want := "cannot merge the cloud-config of host node-1: cannot set the hostname `other`: the cluster calls this host `node-1`"; err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
-	}
-}
-
-// TestInstaller runs the generated script against a server whose first mirrors are broken.
-func TestInstaller(t *testing.T) {
-	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
-		t.Skip("the downloads of this test are for Linux on amd64 and arm64")
-	}
-	program := "#!/bin/sh\necho installed\n"
-	mux := http.NewServeMux()
-	mux.HandleFunc("/forged", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "forged") })
-	mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, program) })
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	sum := sha256.Sum256([]byte(program))
-
-	b := firstBoot()
-	b.Musterd = downloads(hex.EncodeToString(sum[:]), server.URL+"/none", server.URL+"/forged", server.URL+"/good")
-	doc, err := b.Document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := doc.WriteFiles[1]
-	if script.Path != "/etc/muster/install-musterd" || script.Permissions != "0755" {
-		t.Fatalf("unexpected file %s %s", script.Path, script.Permissions)
-	}
-	target := filepath.Join(t.TempDir(), "opt", "bin", "musterd")
-	run := func() (string, error) {
-		cmd := exec.CommandContext(t.Context(), "sh")
-		cmd.Stdin, cmd.Env = strings.NewReader(script.Content), append(os.Environ(), "MUSTERD_PATH="+target, "no_proxy=*")
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	out, err := run()
-	if err != nil || !strings.Contains(out, server.URL+"/forged is not the musterd with SHA-256") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if out, err := exec.CommandContext(t.Context(), target).Output(); err != nil || string(out) != "installed\n" {
-		t.Errorf("%s, %v", out, err)
-	}
-	server.Close()
-	if out, err := run(); err != nil || out != "" {
-		t.Errorf("the second run fetches: %v\n%s", err, out)
-	}
-	if err := os.Remove(target); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := run(); err == nil || !strings.Contains(out, "no musterd could be fetched") {
-		t.Errorf("without a server: %v\n%s", err, out)
-	}
-	if left, err := os.ReadDir(filepath.Dir(target)); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
