@@ -81,23 +81,22 @@ func List(dir string) ([]Release, error) {
 	return list, nil
 }
 
-// Of finds the release that a file belongs to: the one whose manifest it is, or beside whose manifest it is and whose
-// name it has or is named with. A file that belongs to none is ErrNoManifest.
+// Of finds the release that a file belongs to: the one whose manifest it is, or whose manifest is beside it, is called as
+// it is up to the suffix, and names it. The disk image need not be named. A file that belongs to none is ErrNoManifest.
 func Of(path string) (Release, error) {
-	if strings.HasSuffix(path, suffix) {
-		return Read(path)
+	base := strings.TrimSuffix(path, filepath.Ext(path))
+	r, err := Read(base + suffix)
+	if errors.Is(err, fs.ErrNotExist) && path != base+suffix {
+		return Release{}, fmt.Errorf("%w of %s beside it", ErrNoManifest, path)
 	}
-	dir, name := filepath.Dir(path), filepath.Base(path)
-	releases, err := List(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return Release{}, err
 	}
-	for _, r := range slices.Backward(releases) {
-		if _, named := r.File(name); named || name == filepath.Base(r.Disk()) {
-			return r, nil
-		}
+	name := filepath.Base(path)
+	if _, named := r.File(name); !named && name != filepath.Base(r.Disk()) && name != filepath.Base(r.Path()) {
+		return Release{}, fmt.Errorf("%w: %s does not name %s", ErrNoManifest, r.Path(), name)
 	}
-	return Release{}, fmt.Errorf("%w beside %s names it", ErrNoManifest, path)
+	return r, nil
 }
 
 // CompareVersions orders versions as people count: runs of digits by their value, the rest letter by letter, so that 9

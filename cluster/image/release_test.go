@@ -56,7 +56,10 @@ func TestListRefuses(t *testing.T) {
 	if _, err := List(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
-	for _, name := range []string{"none/x.raw", "debian.raw"} {
+	if _, err := Of(filepath.Join(t.TempDir(), "muster_1.manifest")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a manifest that is not there: %v", err)
+	}
+	for _, name := range []string{"none/x.raw", "debian.raw", "muster_1.txt"} {
 		if _, err := Of(filepath.Join(versions(t, "1"), name)); !errors.Is(err, ErrNoManifest) {
 			t.Errorf("%s: %v", name, err)
 		}
