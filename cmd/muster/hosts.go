@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"maps"
 	"slices"
@@ -13,27 +14,42 @@ import (
 )
 
 func (c *cli) hostsCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "hosts",
 		Aliases: []string{"list-machines"},
-		Short:   "the cluster's hosts",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
+		Short:   "the cluster's hosts, and what they say on their consoles",
+		Long: `hosts lists the cluster's hosts, as its voters know them.
+
+  muster hosts                  the list
+  muster hosts -o json          the same for programs
+  muster hosts console HOST     what a host says on its console`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return group(cmd, args)
 			}
-			s, err := f.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
-			c.warn(s)
-			hosts := complete(s).Hosts
-			return output.Write(c.out, c.format, hosts, func(w io.Writer) error {
-				return hostsGrid(hosts, c.color(c.out)).Write(w)
-			})
+			return c.listHosts(cmd.Context())
 		},
 	}
+	cmd.AddCommand(c.consoleCommand())
+	return cmd
+}
+
+// listHosts prints the table of hosts.
+func (c *cli) listHosts(ctx context.Context) error {
+	f, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := f.Status(ctx)
+	if err != nil {
+		return err
+	}
+	c.warn(s)
+	hosts := complete(s).Hosts
+	return output.Write(c.out, c.format, hosts, func(w io.Writer) error {
+		return hostsGrid(hosts, c.color(c.out)).Write(w)
+	})
 }
 
 // hostsGrid is the table of hosts.
