@@ -95,7 +95,7 @@ func (d daemon) file() File {
 	var b strings.Builder
 	b.WriteString("[Service]\n")
 	for _, name := range d.options.names() {
-		if strings.Contains(name, "password") {
+		if isPassword(name) {
 			f.Permissions = "0600"
 		}
 		b.WriteString("Environment=\"" + d.prefix + strings.ToUpper(name) + "=" + escapeUnit.Replace(d.options[name]) + "\"\n")

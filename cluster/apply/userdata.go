@@ -58,19 +58,14 @@ func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Docume
 // madeByUp stands for what only a run of Up can know.
 const madeByUp = "(made by muster up)"
 
-// PreviewDocument is what a host of the cluster file would be told, if it were one of the first. Secrets and the token are
-// masked, and what `up` makes is named so: the state directory is not needed.
+// PreviewDocument is what a host of the cluster file would be told, if it were one of the first. Secrets, as Masked has them,
+// and the token are masked, and what `up` makes is named so: the state directory is not needed.
 func PreviewDocument(deps Deps, name string) (cloudconfig.Document, error) {
 	host, err := hostNamed(deps.Spec, name)
 	if err != nil {
 		return cloudconfig.Document{}, fmt.Errorf("cannot render the user-data of host %s: %w", name, err)
 	}
-	host.CloudConfig.Users = slices.Clone(host.CloudConfig.Users)
-	for i := range host.CloudConfig.Users {
-		if u := &host.CloudConfig.Users[i]; !u.Passwd.IsZero() {
-			u.Passwd = secret.New(secret.Mask)
-		}
-	}
+	host.CloudConfig = host.CloudConfig.Masked()
 	return document(deps, host, join.Config{
 		ClusterID: madeByUp, ClusterName: deps.Spec.Cluster, HostID: madeByUp, Generation: 1, Provider: host.Provider,
 		Labels: host.Labels, CA: madeByUp, Token: secret.Mask,
