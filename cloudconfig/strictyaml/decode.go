@@ -80,7 +80,8 @@ func (d *Decoder) coreTag(node *yaml.Node) bool {
 	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!timestamp", "!!merge":
 		return true
 	}
-	d.Add(node, "remove the tag", "the tag `%s` is not known", node.Tag)
+	// It is not shown: what looks like a tag may be a password.
+	d.Add(node, "remove the tag, or put the value in quotes if it begins with `!`", "the tag is not known")
 	return false
 }
 

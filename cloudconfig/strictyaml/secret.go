@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/musterhq/muster/cloudconfig/finding"
 	"github.com/musterhq/muster/cloudconfig/secret"
 )
 
@@ -30,6 +32,8 @@ func (d *Decoder) secret(node *yaml.Node, v reflect.Value, name string) {
 		d.Add(node, "put it in quotes", "%s must be %s, not %s", label(name, "the document"), want(secretType), got(node))
 	case node.Kind != yaml.MappingNode:
 		d.wrongType(node, secretType, name)
+	case slices.ContainsFunc(d.entries(node), func(e Entry) bool { return !refersTo(e.Key.Value) }):
+		d.Add(node, "put it in quotes if it is the secret itself", "%s must have either `env` or `file`", label(name, "the document"))
 	default:
 		var ref secretRef
 		before := len(d.findings)
@@ -41,6 +45,13 @@ func (d *Decoder) secret(node *yaml.Node, v reflect.Value, name string) {
 			v.Set(reflect.ValueOf(secret.New(value)))
 		}
 	}
+}
+
+// refersTo reports whether a key says where a secret stands, or was meant to. Others are not shown: a secret in braces is a
+// mapping with itself as the key.
+func refersTo(key string) bool {
+	known := []string{"env", "file"}
+	return slices.Contains(known, key) || finding.DidYouMean(key, known) != ""
 }
 
 func (d *Decoder) resolveSecret(node *yaml.Node, ref secretRef, name string) (string, bool) {

@@ -116,6 +116,8 @@ func explain(message, line string) (text, hint string) {
 	case strings.HasPrefix(message, "did not find expected ',' or '"):
 		bracket := strings.Trim(strings.TrimPrefix(message, "did not find expected ',' or "), "'")
 		return "not valid YAML: what opens here lacks its `" + bracket + "`, or a comma", ""
+	case unknownAnchor.MatchString(message): // its name is not shown: it may be a password
+		return "not valid YAML: no anchor has the name that follows this `*`", "put the value in quotes if it begins with `*`"
 	case message == "found unexpected end of stream":
 		return "not valid YAML: the quote that opens here is not closed", ""
 	default:
