@@ -60,13 +60,18 @@ func (s *Set) Scan(place string, r io.Reader) ([]Hit, error) {
 // blank reports whether there is nothing but zeros, as in files that are made larger than their contents.
 func blank(data []byte) bool { return len(bytes.TrimLeft(data, "\x00")) == 0 }
 
-// Bytes searches what is at hand.
+// Bytes searches what is at hand. A secret that is there in several ways is told once.
 func (s *Set) Bytes(place string, data []byte) []Hit {
 	if s.index == nil {
 		s.index = newIndex(s.secrets)
 	}
 	var hits []Hit
+	found := map[string]bool{}
 	s.search(data, nil, func(n needle, around []string) {
+		if found[n.name] {
+			return
+		}
+		found[n.name] = true
 		hits = append(hits, Hit{Place: place, Secret: n.name, Form: strings.Join(append(slices.Clone(around), n.form), ", ")})
 	})
 	return sorted(hits)
