@@ -92,7 +92,8 @@ func (c *cli) rootCommand() *cobra.Command {
 	addTo(root, groupCluster, c.initCommand(), c.planCommand(), c.upCommand(), c.statusCommand(), c.hostsCommand(), c.downCommand())
 	addTo(root, groupUnits, c.unitsCommand())
 	addTo(root, groupUnits, c.unitVerbs(true)...)
-	addTo(root, groupOther, c.providersCommand(), c.cloudConfigCommand(), c.schemaCommand(), c.completionCommand(), c.versionCommand())
+	addTo(root, groupOther, c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(),
+		c.schemaCommand(), c.completionCommand(), c.versionCommand())
 	return root
 }
 
