@@ -1,0 +1,379 @@
+// Package openstacktest is an OpenStack cloud in memory, for tests: the calls that the driver makes, of Keystone, Nova,
+// Neutron, Glance, Cinder and Ironic, with what they check and how they refuse, over HTTP on the loopback.
+//
+// It is strict: unknown fields, missing tokens, ports in use and quotas are refused as the real services refuse them, and
+// any other call fails the test. Servers take a moment to get hold of their ports, to become active and to go. Faults
+// befall single calls; lists may hide new servers. The package knows nothing of the driver, which passes the same
+// conformance suite against this cloud and against a real one.
+package openstacktest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The names of what a new cloud has.
+const (
+	Region   = "TestRegion"
+	Project  = "6fd1a1d3c9a24f3e8f6b1c9d0e7a5b42"
+	User     = "operator"
+	Password = "canary-password-of-the-test"
+	Image    = "debian"
+	Flavor   = "m1.small"
+	Metal    = "baremetal.small"
+	Network  = "private"
+	Second   = "storage"
+	Public   = "public"
+	KeyPair  = "laptop"
+	Zones    = "zone-a zone-b zone-c"
+)
+
+// Fault is what befalls one call. The zero value is a call that goes well.
+type Fault struct {
+	Before func()        // runs before the call is carried out
+	Status int           // answered instead of carrying the call out
+	Header http.Header   // of that answer
+	After  func()        // runs after the call was carried out
+	Drop   bool          // the connection ends: before the call with DropBefore, else after it was carried out
+	Unsent bool          // with Drop: the call is not carried out
+	Slow   time.Duration // the answer takes so long
+}
+
+// Call is one request.
+type Call struct {
+	Number  int    // from 1
+	Pattern string // method and path of the API's reference, such as "DELETE /compute/v2.1/servers/{id}"
+}
+
+// Cloud is the cloud.
+type Cloud struct {
+	// Fault, when set, chooses the fault of each call. It is called by one goroutine at a time.
+	Fault func(Call) Fault
+	// Hide is how long lists of servers do not show a new one.
+	Hide time.Duration
+	// Bind, Build and Delete are how long servers take to get hold of their ports, to become active and to go.
+	Bind, Build, Delete time.Duration
+	// KeepVolumes leaves the volumes of deleted servers, as a Cinder that was away does.
+	KeepVolumes bool
+	// Quotas by name: instances, port, floatingip, security_group. Missing is none.
+	Quotas map[string]int
+
+	t      testing.TB
+	server *httptest.Server
+	mux    *http.ServeMux
+
+	mu     sync.Mutex
+	calls  []string
+	tokens map[string]bool
+
+	servers      map[string]*server
+	serverGroups map[string]*serverGroup
+	ports        map[string]*port
+	networks     []network
+	floating     map[string]*floatingIP
+	groups       map[string]*securityGroup
+	images       map[string]*image
+	flavors      []flavor
+	volumes      map[string]*volume
+	nodes        map[string]*node
+	allocations  map[string]*allocation
+	nextAddress  int
+}
+
+// New starts a cloud that ends with the test.
+func New(t testing.TB) *Cloud {
+	c := &Cloud{
+		t: t, mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
+		tokens: map[string]bool{}, servers: map[string]*server{}, serverGroups: map[string]*serverGroup{},
+		ports: map[string]*port{}, floating: map[string]*floatingIP{}, groups: map[string]*securityGroup{},
+		images: map[string]*image{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
+	}
+	c.seed()
+	c.identityRoutes()
+	c.computeRoutes()
+	c.networkRoutes()
+	c.imageRoutes()
+	c.volumeRoutes()
+	c.metalRoutes()
+	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
+	t.Cleanup(c.server.Close)
+	return c
+}
+
+func (c *Cloud) seed() {
+	for _, name := range []string{Image, "debian-13", "ubuntu-24.04"} {
+		id := uuid.NewString()
+		c.images[id] = &image{ID: id, Name: name, Status: "active", MinDisk: 2, Visibility: "public"}
+	}
+	c.flavors = []flavor{
+		{ID: "1", Name: Flavor, VCPUs: 1, RAM: 1024, Disk: 10},
+		{ID: "2", Name: "m1.large", VCPUs: 4, RAM: 8192, Disk: 80},
+		{ID: "3", Name: Metal, VCPUs: 8, RAM: 32768, Disk: 200},
+	}
+	c.networks = []network{
+		{ID: uuid.NewString(), Name: Network, Project: Project},
+		{ID: uuid.NewString(), Name: Second, Project: Project},
+		{ID: uuid.NewString(), Name: Public, External: true, Shared: true, Project: "somebody"},
+	}
+	for i := range 3 {
+		id := uuid.NewString()
+		c.nodes[id] = &node{UUID: id, Name: fmt.Sprintf("rack-%d", i+1), ResourceClass: "baremetal.small", Provision: "available", Power: "power off"}
+	}
+}
+
+// URL is the address of Keystone.
+func (c *Cloud) URL() string { return c.server.URL + "/identity/v3" }
+
+// Setenv gives the process the credentials of an operator.
+func (c *Cloud) Setenv(t *testing.T) {
+	t.Helper()
+	for key, value := range map[string]string{
+		"OS_CLOUD": "", "OS_AUTH_URL": c.URL(), "OS_USERNAME": User, "OS_PASSWORD": Password, "OS_PROJECT_NAME": "demo",
+		"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "OS_REGION_NAME": Region, "OS_INTERFACE": "",
+	} {
+		t.Setenv(key, value)
+	}
+}
+
+// Calls counts the calls since the last Reset, by their pattern.
+func (c *Cloud) Calls() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := map[string]int{}
+	for _, call := range c.calls {
+		count[call]++
+	}
+	return count
+}
+
+// Reset forgets the calls so far and the fault.
+func (c *Cloud) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls, c.Fault = nil, nil
+}
+
+// SetFault changes the fault while calls may be under way.
+func (c *Cloud) SetFault(fault func(Call) Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Fault = fault
+}
+
+// ForgetTokens makes every token expire.
+func (c *Cloud) ForgetTokens() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.tokens)
+}
+
+// serve carries out one request.
+func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
+	_, pattern := c.mux.Handler(r)
+	if pattern == "" {
+		c.t.Errorf("the driver made a call that the cloud does not know: %s %s", r.Method, r.URL)
+		http.Error(w, "no such call", http.StatusNotFound)
+		return
+	}
+	fault := c.begin(pattern)
+	if fault.Before != nil {
+		fault.Before()
+	}
+	if fault.Drop && fault.Unsent {
+		panic(http.ErrAbortHandler)
+	}
+	if fault.Status != 0 {
+		for key, values := range fault.Header {
+			w.Header()[key] = values
+		}
+		reply(w, fault.Status, map[string]any{"error": map[string]any{"message": "a fault of the test", "code": fault.Status}})
+		return
+	}
+	answer := httptest.NewRecorder()
+	c.mux.ServeHTTP(answer, r)
+	if fault.After != nil {
+		fault.After()
+	}
+	if fault.Slow > 0 {
+		select {
+		case <-time.After(fault.Slow):
+		case <-r.Context().Done():
+		}
+	}
+	if fault.Drop {
+		panic(http.ErrAbortHandler)
+	}
+	for key, values := range answer.Header() {
+		w.Header()[key] = values
+	}
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func (c *Cloud) begin(pattern string) Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = append(c.calls, pattern)
+	if c.Fault == nil {
+		return Fault{}
+	}
+	return c.Fault(Call{Number: len(c.calls), Pattern: pattern})
+}
+
+// request is a request that is being carried out, with the cloud locked.
+type request struct {
+	*http.Request
+	c *Cloud
+}
+
+// answer is what a call says.
+type answer struct {
+	status int
+	body   any
+	header http.Header
+}
+
+func ok(body any) answer               { return answer{status: http.StatusOK, body: body} }
+func done(status int, body any) answer { return answer{status: status, body: body} }
+func (c *Cloud) now() time.Time        { return time.Now().UTC() }
+func stamp(t time.Time) string         { return t.UTC().Format("2006-01-02T15:04:05Z") }
+func object(key string, value any) any { return map[string]any{key: value} }
+func objects[T any](key string, v []T) any {
+	if v == nil {
+		v = []T{}
+	}
+	return map[string]any{key: v}
+}
+
+// route adds a call. Everything but logging in and discovery needs a token.
+func (c *Cloud) route(pattern string, handle func(*request) answer) {
+	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		open := strings.HasPrefix(r.URL.Path, "/identity/") || strings.HasSuffix(r.URL.Path, "/") // discovery
+		if !open && !c.tokens[r.Header.Get("X-Auth-Token")] {
+			reply(w, http.StatusUnauthorized, map[string]any{"error": map[string]any{"message": "The request you have made requires authentication.", "code": 401}})
+			return
+		}
+		c.advance()
+		a := handle(&request{r, c})
+		for key, values := range a.header {
+			w.Header()[key] = values
+		}
+		reply(w, a.status, a.body)
+	})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// read decodes the body, which holds what is known and nothing else.
+func (r *request) read(into any) error {
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return fmt.Errorf("something behind the body")
+	}
+	return nil
+}
+
+// refuse is how Nova, Cinder and Glance refuse.
+func refuse(status int, format string, args ...any) answer {
+	name := map[int]string{400: "badRequest", 403: "forbidden", 404: "itemNotFound", 409: "conflictingRequest", 413: "overLimit"}[status]
+	return answer{status: status, body: object(name, map[string]any{"code": status, "message": fmt.Sprintf(format, args...)})}
+}
+
+// refuseNeutron is how Neutron refuses.
+func refuseNeutron(status int, kind, format string, args ...any) answer {
+	return answer{status: status, body: object("NeutronError", map[string]any{"type": kind, "message": fmt.Sprintf(format, args...), "detail": ""})}
+}
+
+func (c *Cloud) over(quota string, used int) bool {
+	limit, limited := c.Quotas[quota]
+	return limited && used >= limit
+}
+
+func (c *Cloud) identityRoutes() {
+	c.route("POST /identity/v3/auth/tokens", (*request).login)
+	for _, path := range []string{"/compute/v2.1/{$}", "/network/{$}", "/image/{$}", "/volume/v3/{$}", "/baremetal/{$}"} {
+		c.route("GET "+path, (*request).discover)
+	}
+}
+
+func (r *request) discover() answer {
+	versions := map[string]map[string]any{
+		"/compute/v2.1/": {"id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1"},
+		"/network/":      {"id": "v2.0", "status": "CURRENT"},
+		"/image/":        {"id": "v2.15", "status": "CURRENT"},
+		"/volume/v3/":    {"id": "v3.70", "status": "CURRENT", "version": "3.70", "min_version": "3.0"},
+		"/baremetal/":    {"id": "v1", "status": "CURRENT", "version": "1.80", "min_version": "1.1"},
+	}
+	return ok(objects("versions", []any{versions[r.URL.Path]}))
+}
+
+func (r *request) login() answer {
+	var body struct {
+		Auth struct {
+			Identity struct {
+				Methods  []string
+				Password struct {
+					User struct {
+						Name, Password string
+						Domain         struct{ Name string }
+					}
+				}
+				ApplicationCredential struct{ ID, Secret string } `json:"application_credential"`
+			}
+			Scope any
+		}
+	}
+	if err := r.read(&body); err != nil {
+		return refuse(400, "%v", err)
+	}
+	user, application := body.Auth.Identity.Password.User, body.Auth.Identity.ApplicationCredential
+	byPassword := slices.Equal(body.Auth.Identity.Methods, []string{"password"}) && user.Name == User && user.Password == Password
+	byApplication := slices.Equal(body.Auth.Identity.Methods, []string{"application_credential"}) && application.Secret == Password && body.Auth.Scope == nil
+	if !byPassword && !byApplication {
+		return done(401, object("error", map[string]any{"message": "The request you have made requires authentication.", "code": 401, "title": "Unauthorized"}))
+	}
+	token := uuid.NewString()
+	r.c.tokens[token] = true
+	a := done(201, object("token", map[string]any{
+		"methods": body.Auth.Identity.Methods, "expires_at": "2099-01-01T00:00:00.000000Z", "project": map[string]any{"id": Project, "name": "demo"},
+		"roles": []any{map[string]any{"id": "1", "name": "member"}}, "catalog": r.c.catalogue(),
+	}))
+	a.header = http.Header{"X-Subject-Token": {token}}
+	return a
+}
+
+func (c *Cloud) catalogue() []any {
+	var entries []any
+	for kind, path := range map[string]string{
+		"compute": "/compute/v2.1", "network": "/network", "image": "/image", "block-storage": "/volume/v3", "baremetal": "/baremetal",
+	} {
+		entries = append(entries, map[string]any{"type": kind, "name": kind, "endpoints": []any{map[string]any{
+			"interface": "public", "region": Region, "region_id": Region, "url": c.server.URL + path,
+		}}})
+	}
+	return entries
+}

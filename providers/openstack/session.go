@@ -1,0 +1,140 @@
+package openstack
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+
+	"github.com/musterhq/muster/providers"
+)
+
+// The versions of the APIs that are spoken.
+const (
+	computeVersion = "2.67" // volume types in block devices (Nova, Stein); server tags in the create call are 2.52
+	metalVersion   = "1.58" // allocations are 1.52, config drives built by the service 1.56 (Ironic, Train)
+)
+
+// session is a login: clients of the services. Clients renew their token.
+type session struct {
+	region    string
+	project   string
+	roles     []string
+	compute   *gophercloud.ServiceClient
+	network   *gophercloud.ServiceClient
+	image     *gophercloud.ServiceClient
+	volume    *gophercloud.ServiceClient // nil: the cloud has none
+	baremetal *gophercloud.ServiceClient // nil: not configured
+}
+
+// session logs in once. A login that failed is tried again by the next call.
+func (p *Provider) session(ctx context.Context) (*session, error) {
+	unlock, err := p.shared.lock(ctx, "session")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if p.login == nil {
+		s, err := p.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.login = s
+	}
+	return p.login, nil
+}
+
+func (p *Provider) connect(ctx context.Context) (*session, error) {
+	given, err := p.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := openstack.NewClient(given.auth.IdentityEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no address of Keystone: %w", given.auth.IdentityEndpoint, providers.ErrInvalid)
+	}
+	client.HTTPClient = http.Client{Transport: transport(given.tls, p.config.Timeout)}
+	client.UserAgent.Prepend("muster")
+	if err := openstack.Authenticate(ctx, client, given.auth); err != nil {
+		return nil, fmt.Errorf("cannot log in at %s: %w", given.auth.IdentityEndpoint, classified(ctx, err))
+	}
+	return p.services(ctx, client, given.endpoint)
+}
+
+// services looks the endpoints up in the catalogue that came with the token.
+func (p *Provider) services(ctx context.Context, client *gophercloud.ProviderClient, at gophercloud.EndpointOpts) (*session, error) {
+	s := &session{region: at.Region}
+	if result, ok := client.GetAuthResult().(tokens.CreateResult); ok {
+		if project, err := result.ExtractProject(); err == nil && project != nil {
+			s.project = project.ID
+		}
+		if roles, err := result.ExtractRoles(); err == nil {
+			for _, role := range roles {
+				s.roles = append(s.roles, role.Name)
+			}
+		}
+	}
+	type open func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)
+	for _, each := range []struct {
+		name   string
+		open   open
+		client **gophercloud.ServiceClient
+		wanted bool
+	}{
+		{"compute", openstack.NewComputeV2, &s.compute, true},
+		{"network", openstack.NewNetworkV2, &s.network, true},
+		{"image", openstack.NewImageV2, &s.image, true},
+		{"block-storage", openstack.NewBlockStorageV3, &s.volume, false},
+		{"baremetal", openstack.NewBareMetalV1, &s.baremetal, p.config.Baremetal},
+	} {
+		if !each.wanted && each.name == "baremetal" {
+			continue
+		}
+		service, err := each.open(client, at)
+		var none *gophercloud.ErrEndpointNotFound
+		switch {
+		case err == nil:
+			*each.client = service
+		case errors.As(err, &none) && !each.wanted:
+		case errors.As(err, &none):
+			return nil, fmt.Errorf("the catalogue has no %s service in region %q, see `openstack catalog list`: %w", each.name, at.Region, providers.ErrNotFound)
+		default:
+			return nil, fmt.Errorf("cannot find the %s service: %w", each.name, classified(ctx, err))
+		}
+	}
+	s.compute.Microversion = computeVersion
+	if s.baremetal != nil {
+		s.baremetal.Microversion = metalVersion
+	}
+	return s, nil
+}
+
+// transport is how requests travel. Repeating one is the caller's business, and a request has no limit of its own but for
+// the beginning of its answer: an image takes as long to upload as it takes.
+func transport(config *tls.Config, timeout time.Duration) *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: timeout,
+		IdleConnTimeout:       30 * time.Second,
+		MaxIdleConns:          64,
+		MaxIdleConnsPerHost:   16,
+		ForceAttemptHTTP2:     true,
+	}
+}
+
+// isReader tells whether the account may look and not touch, as far as its roles' names say.
+func (s *session) isReader() bool {
+	return len(s.roles) > 0 && !slices.ContainsFunc(s.roles, func(role string) bool { return role != "reader" })
+}
