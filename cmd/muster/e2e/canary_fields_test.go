@@ -12,7 +12,10 @@ import (
 	"testing"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cloudconfig/secret"
+	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/cmd/muster/e2e/canary"
+	"github.com/musterhq/muster/providers"
 )
 
 // fieldsWithCanaries are the fields that hold a secret, by their type or by their name, and the name of what is looked for
@@ -42,6 +45,12 @@ var fieldsWithoutSecrets = map[string]string{
 
 // driverSecret is what the canary of a key in a driver's configuration is called. The driver's package has its name.
 func driverSecret(driver, key string) string { return "driver " + driver + ": " + key }
+
+// lastKey is the key that a path ends with, but for lists.
+func lastKey(path string) string {
+	path = strings.TrimSuffix(path, ".[]")
+	return path[strings.LastIndex(path, ".")+1:]
+}
 
 // everyFieldHasACanary reads from the sources of both programs which fields hold secrets, and fails for one that is neither
 // planted nor known to be harmless. So nobody adds a secret that this test does not look for.
@@ -86,7 +95,11 @@ func secretFields(t testing.TB) []canary.Field {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found = append(found, fields...)
+			for _, f := range fields {
+				if !slices.ContainsFunc(found, func(g canary.Field) bool { return g.String() == f.String() }) {
+					found = append(found, f)
+				}
+			}
 		}
 	}
 	return found
@@ -204,7 +217,7 @@ func (c *canaries) secretsOfDrivers() {
 		var env []string
 		for _, source := range []string{"env", "file"} {
 			for i, at := range paths {
-				value := c.set.PlantAwkward(driverSecret(driver, at[strings.LastIndex(at, ".")+1:]))
+				value := c.set.PlantAwkward(driverSecret(driver, lastKey(at)))
 				name := fmt.Sprintf("CANARY_%s_%d", source, i)
 				env = append(env, name+"="+value)
 				c.writeFile(name, value)
@@ -299,5 +312,47 @@ func eachSecret(node any, at string, yield func(at string)) {
 		for _, part := range append(parts, mapping[key]) {
 			eachSecret(part, at, yield)
 		}
+	}
+}
+
+// vaultConfig has a secret in each place where a driver's configuration may have one.
+type vaultConfig struct {
+	Token secret.Secret `yaml:"token"`
+	Name  string        `yaml:"name"`
+	TLS   struct {
+		Key        secret.Secret `yaml:"key"`
+		Passphrase secret.Secret `yaml:"passphrase"`
+	} `yaml:"tls"`
+	Accounts []struct {
+		Password secret.Secret `yaml:"password"`
+	} `yaml:"accounts"`
+	Keys []secret.Secret `yaml:"keys"`
+}
+
+// TestSchemaTellsSecrets finds the secrets of a driver in its schema, and gives it a value for each.
+func TestSchemaTellsSecrets(t *testing.T) {
+	vault := providers.Driver{Name: "vault", NewConfig: func() any { return new(vaultConfig) }}
+	plain := providers.Driver{Name: "plain", NewConfig: func() any { return new(struct{}) }}
+	schema, err := spec.Schema(providers.NewRegistry(plain, vault))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := schemaSecrets(t, schema)
+	want := []string{"accounts.[].password", "keys.[]", "tls.key", "tls.passphrase", "token"}
+	if got := secrets["vault"]; len(secrets) != 1 || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+		t.Fatalf("found %v, want %q of vault", secrets, want)
+	}
+	config := map[string]any{}
+	for _, at := range secrets["vault"] {
+		put(config, strings.Split(at, "."), at)
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const filled = `{"accounts":[{"password":"accounts.[].password"}],"keys":["keys.[]"],` +
+		`"tls":{"key":"tls.key","passphrase":"tls.passphrase"},"token":"token"}`
+	if string(text) != filled {
+		t.Errorf("filled in %s, want %s", text, filled)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -188,8 +189,10 @@ func (c *canaries) keepAnswers() {
 		c.ask(transport, who, "https://"+address, reads)
 	}
 	socket := filepath.Join(c.dirOf("node-1").path, "run/muster.sock")
-	dialer := func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }
-	c.ask(&http.Transport{Dial: dialer}, "a process of the host", "http://localhost", reads)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	c.ask(&http.Transport{DialContext: dial}, "a process of the host", "http://localhost", reads)
 }
 
 func (c *canaries) ask(transport *http.Transport, who, base string, paths []string) {
