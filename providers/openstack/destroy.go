@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
@@ -165,8 +166,26 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	return nil
 }
 
-// cleanNetwork deletes floating IPs and ports. A port that a server got hold of meanwhile is a host's.
+// cleanNetwork deletes floating IPs and ports. While a port may still be somebody's claim, or has a server that lists did
+// not show, it waits and ends the server.
 func (p *Provider) cleanNetwork(ctx context.Context, s *session, o owner) error {
+	var wait pauses
+	for {
+		list, err := s.portsOf(ctx, o, "")
+		if err != nil {
+			return err
+		}
+		if err := p.endHidden(ctx, s, o, list); err != nil {
+			return err
+		}
+		now := p.now()
+		if judge(list, now, p.config.Settle, func(port string) time.Time { return p.claims.since(port, now) }) != verdictWait {
+			break
+		}
+		if err := wait.wait(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.deleteFloatingIPs(ctx, floatingips.ListOpts{Description: o.description()}); err != nil {
 		return err
 	}
@@ -175,12 +194,39 @@ func (p *Provider) cleanNetwork(ctx context.Context, s *session, o owner) error 
 		return err
 	}
 	for _, port := range list {
-		if err := s.releasePort(ctx, port, port.RevisionNumber); errors.Is(err, errChanged) {
+		if err := s.deletePort(ctx, port.ID, port.RevisionNumber); errors.Is(err, errChanged) {
 			return fmt.Errorf("port %s is being used: %w: %w", port.Name, err, providers.ErrUnavailable)
 		} else if err != nil {
 			return err
 		}
 		p.claims.forget(port.ID)
+	}
+	return nil
+}
+
+// endHidden ends servers that showed up since the clean-up began: creates that crashed made them.
+func (p *Provider) endHidden(ctx context.Context, s *session, o owner, list []ports.Port) error {
+	hidden, err := s.serversOf(ctx, o, clusterTag(o.cluster))
+	if err != nil {
+		return err
+	}
+	for _, port := range list {
+		if port.DeviceID == "" || slices.ContainsFunc(hidden, func(each server) bool { return each.ID == port.DeviceID }) {
+			continue
+		}
+		found, there, err := s.server(ctx, port.DeviceID)
+		if err != nil {
+			return err
+		}
+		if _, ours := o.identity(found.Metadata); there && ours {
+			hidden = append(hidden, found)
+		}
+	}
+	for _, each := range hidden {
+		id, _ := o.identity(each.Metadata)
+		if err := p.destroyServer(ctx, s, each.instance(id)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

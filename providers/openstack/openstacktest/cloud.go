@@ -38,27 +38,9 @@ const (
 	Zones    = "zone-a zone-b zone-c"
 )
 
-// Fault is what befalls one call. The zero value is a call that goes well.
-type Fault struct {
-	Before func()        // runs before the call is carried out
-	Status int           // answered instead of carrying the call out
-	Header http.Header   // of that answer
-	After  func()        // runs after the call was carried out
-	Drop   bool          // the connection ends: before the call with DropBefore, else after it was carried out
-	Unsent bool          // with Drop: the call is not carried out
-	Slow   time.Duration // the answer takes so long
-}
-
-// Call is one request.
-type Call struct {
-	Number  int    // from 1
-	Pattern string // method and path of the API's reference, such as "DELETE /compute/v2.1/servers/{id}"
-}
-
 // Cloud is the cloud.
 type Cloud struct {
-	// Fault, when set, chooses the fault of each call. It is called by one goroutine at a time.
-	Fault func(Call) Fault
+	*Gate
 	// Hide is how long lists of servers do not show a new one.
 	Hide time.Duration
 	// Bind, Build and Delete are how long servers take to get hold of their ports, to become active and to go.
@@ -68,12 +50,11 @@ type Cloud struct {
 	// Quotas by name: instances, port, floatingip, security_group. Missing is none.
 	Quotas map[string]int
 
-	t      testing.TB
 	server *httptest.Server
 	mux    *http.ServeMux
 
 	mu     sync.Mutex
-	calls  []string
+	routes []string
 	tokens map[string]bool
 
 	servers      map[string]*server
@@ -93,7 +74,7 @@ type Cloud struct {
 // New starts a cloud that ends with the test.
 func New(t testing.TB) *Cloud {
 	c := &Cloud{
-		t: t, mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
+		mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
 		tokens: map[string]bool{}, servers: map[string]*server{}, serverGroups: map[string]*serverGroup{},
 		ports: map[string]*port{}, floating: map[string]*floatingIP{}, groups: map[string]*securityGroup{},
 		images: map[string]*image{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
@@ -105,7 +86,11 @@ func New(t testing.TB) *Cloud {
 	c.imageRoutes()
 	c.volumeRoutes()
 	c.metalRoutes()
-	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
+	c.Gate = newGate(c.routes, c.mux)
+	c.Gate.Stray = func(r *http.Request) {
+		t.Errorf("the driver made a call that the cloud does not know: %s %s", r.Method, r.URL)
+	}
+	c.server = httptest.NewServer(c.Gate)
 	t.Cleanup(c.server.Close)
 	return c
 }
@@ -145,89 +130,11 @@ func (c *Cloud) Setenv(t *testing.T) {
 	}
 }
 
-// Calls counts the calls since the last Reset, by their pattern.
-func (c *Cloud) Calls() map[string]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	count := map[string]int{}
-	for _, call := range c.calls {
-		count[call]++
-	}
-	return count
-}
-
-// Reset forgets the calls so far and the fault.
-func (c *Cloud) Reset() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.calls, c.Fault = nil, nil
-}
-
-// SetFault changes the fault while calls may be under way.
-func (c *Cloud) SetFault(fault func(Call) Fault) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.Fault = fault
-}
-
 // ForgetTokens makes every token expire.
 func (c *Cloud) ForgetTokens() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.tokens)
-}
-
-// serve carries out one request.
-func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
-	_, pattern := c.mux.Handler(r)
-	if pattern == "" {
-		c.t.Errorf("the driver made a call that the cloud does not know: %s %s", r.Method, r.URL)
-		http.Error(w, "no such call", http.StatusNotFound)
-		return
-	}
-	fault := c.begin(pattern)
-	if fault.Before != nil {
-		fault.Before()
-	}
-	if fault.Drop && fault.Unsent {
-		panic(http.ErrAbortHandler)
-	}
-	if fault.Status != 0 {
-		for key, values := range fault.Header {
-			w.Header()[key] = values
-		}
-		reply(w, fault.Status, map[string]any{"error": map[string]any{"message": "a fault of the test", "code": fault.Status}})
-		return
-	}
-	answer := httptest.NewRecorder()
-	c.mux.ServeHTTP(answer, r)
-	if fault.After != nil {
-		fault.After()
-	}
-	if fault.Slow > 0 {
-		select {
-		case <-time.After(fault.Slow):
-		case <-r.Context().Done():
-		}
-	}
-	if fault.Drop {
-		panic(http.ErrAbortHandler)
-	}
-	for key, values := range answer.Header() {
-		w.Header()[key] = values
-	}
-	w.WriteHeader(answer.Code)
-	_, _ = w.Write(answer.Body.Bytes())
-}
-
-func (c *Cloud) begin(pattern string) Fault {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.calls = append(c.calls, pattern)
-	if c.Fault == nil {
-		return Fault{}
-	}
-	return c.Fault(Call{Number: len(c.calls), Pattern: pattern})
 }
 
 // request is a request that is being carried out, with the cloud locked.
@@ -257,6 +164,7 @@ func objects[T any](key string, v []T) any {
 
 // route adds a call. Everything but logging in and discovery needs a token.
 func (c *Cloud) route(pattern string, handle func(*request) answer) {
+	c.routes = append(c.routes, pattern)
 	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
