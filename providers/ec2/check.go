@@ -1,0 +1,256 @@
+package ec2
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/musterhq/muster/providers"
+)
+
+// noImage says that there is no such image, and which are called nearly so.
+func (p *Provider) noImage(ctx context.Context, what, name, owner string) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	near := ""
+	list, err := p.describeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{owner}, Filters: []types.Filter{filter("name", stem(name)+"*")}, MaxResults: aws.Int32(perPage),
+	})
+	if names := nearest(name, list); err == nil && len(names) > 0 {
+		near = "; nearest names: " + strings.Join(names, ", ")
+	}
+	return fmt.Errorf("image %s not found in region %s%s: %w", what, c.region, near, providers.ErrNotFound)
+}
+
+// stem is the beginning of an image's name by which its relatives are found: its first word.
+func stem(name string) string {
+	if i := strings.IndexAny(name, "-_/ .*?"); i > 0 {
+		return name[:i]
+	}
+	return strings.TrimRight(name, "*?")
+}
+
+// nearest are the names of up to three images: those that begin most like the name, and of these the newest.
+func nearest(name string, list []types.Image) []string {
+	alike := func(i types.Image) int {
+		n, other := 0, aws.ToString(i.Name)
+		for n < len(name) && n < len(other) && name[n] == other[n] {
+			n++
+		}
+		return n
+	}
+	slices.SortStableFunc(list, func(a, b types.Image) int {
+		return cmp.Or(cmp.Compare(alike(b), alike(a)), cmp.Compare(aws.ToString(b.CreationDate), aws.ToString(a.CreationDate)),
+			cmp.Compare(aws.ToString(a.Name), aws.ToString(b.Name)))
+	})
+	var names []string
+	for _, i := range list {
+		text := aws.ToString(i.Name)
+		if name == "" {
+			text += " (" + aws.ToString(i.ImageId) + ")"
+		}
+		if len(names) < 3 && !slices.Contains(names, text) {
+			names = append(names, text)
+		}
+	}
+	return names
+}
+
+// Check finds out whether EC2 would make the hosts: it asks for everything that the settings name, and makes a dry run of
+// the request. Prices of spot instances are logged.
+func (p *Provider) Check(ctx context.Context, settings []any) error {
+	if _, err := p.connect(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	elastic := 0
+	for i, each := range settings {
+		s, err := settingsOf(each)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if s.Address == addressElastic {
+			elastic++
+		}
+		if !slices.Contains(settings[:i], each) { // hosts of a group share their settings
+			errs = append(errs, p.checkReach(s), p.checkHost(ctx, s))
+		}
+	}
+	if len(settings) == 0 {
+		_, err := p.describe(ctx, []types.Filter{filter("tag:"+tagProvider, p.name)})
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, p.checkAddresses(ctx, elastic))...)
+}
+
+// checkReach makes sure that operator and members reach each other through the cluster's security group.
+func (p *Provider) checkReach(s *Settings) error {
+	if len(s.SecurityGroups) > 0 || !s.reachPublic() {
+		return nil
+	}
+	allow := p.config.Allow
+	switch {
+	case len(allow.Members) == 0:
+		return fmt.Errorf("hosts are reached at public addresses, by which a security group does not know members: "+
+			"set `allow.members` to the networks of all hosts (0.0.0.0/0 if they are not known; the ports ask for a certificate), "+
+			"or `reach: private`: %w", providers.ErrInvalid)
+	case len(allow.API) == 0:
+		return fmt.Errorf("nobody outside the cluster reaches the API: set `allow.api` to your own network: %w", providers.ErrInvalid)
+	}
+	return nil
+}
+
+// checkHost asks for everything that a host's settings name.
+func (p *Provider) checkHost(ctx context.Context, s *Settings) error {
+	found, err := p.findImage(ctx, s.Image)
+	subnets, netErr := p.findSubnets(ctx, s)
+	if err = errors.Join(err, netErr); err != nil {
+		return err
+	}
+	if min := Size(found.rootGiB) << 30; s.Root.Size != 0 && s.Root.Size < min {
+		err = fmt.Errorf("`root.size` is %s, and image %s needs %s: %w", s.Root.Size, found.id, min, providers.ErrInvalid)
+	}
+	if err = errors.Join(err, p.checkType(ctx, s, found, subnets)); err != nil {
+		return err
+	}
+	p.logPrice(ctx, s, subnets)
+	return p.dryRun(ctx, s, found, subnets)
+}
+
+// checkType makes sure that the zones have the instance type and that it runs the image.
+func (p *Provider) checkType(ctx context.Context, s *Settings, found image, subnets []subnet) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := call(ctx, p, c.ec2.DescribeInstanceTypeOfferings, &ec2.DescribeInstanceTypeOfferingsInput{
+		LocationType: types.LocationTypeAvailabilityZone, Filters: []types.Filter{filter("instance-type", s.Type)},
+	})
+	if err != nil {
+		return err
+	}
+	var offered, lacking []string
+	for _, o := range out.InstanceTypeOfferings {
+		offered = append(offered, aws.ToString(o.Location))
+	}
+	for _, each := range subnets {
+		if !slices.Contains(offered, each.Zone) && !slices.Contains(lacking, each.Zone) {
+			lacking = append(lacking, each.Zone)
+		}
+	}
+	slices.Sort(offered)
+	switch {
+	case len(offered) == 0:
+		return fmt.Errorf("region %s has no instance type %s: %w", c.region, s.Type, providers.ErrNotFound)
+	case len(s.Subnets) > 0 && len(lacking) > 0, len(lacking) > 0 && !slices.ContainsFunc(subnets, func(each subnet) bool {
+		return slices.Contains(offered, each.Zone)
+	}):
+		return fmt.Errorf("instance type %s is not in %s, but in %s: take `subnets` there: %w",
+			s.Type, strings.Join(lacking, ", "), strings.Join(offered, ", "), providers.ErrNotFound)
+	}
+	return p.checkArchitecture(ctx, s, found)
+}
+
+func (p *Provider) checkArchitecture(ctx context.Context, s *Settings, found image) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := call(ctx, p, c.ec2.DescribeInstanceTypes, &ec2.DescribeInstanceTypesInput{
+		InstanceTypes: []types.InstanceType{types.InstanceType(s.Type)},
+	})
+	if err != nil || len(out.InstanceTypes) == 0 || out.InstanceTypes[0].ProcessorInfo == nil || found.architecture == "" {
+		return err
+	}
+	runs := out.InstanceTypes[0].ProcessorInfo.SupportedArchitectures
+	if !slices.Contains(runs, types.ArchitectureType(found.architecture)) {
+		return fmt.Errorf("image %s is for %s, and instance type %s runs %v: %w", found.id, found.architecture, s.Type, runs,
+			providers.ErrInvalid)
+	}
+	return nil
+}
+
+// dryRun asks EC2 whether it would run a host. The cluster's own groups may not be there yet and are left out.
+func (p *Provider) dryRun(ctx context.Context, s *Settings, found image, subnets []subnet) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	probe := providers.Identity{Cluster: probeCluster, Host: "check", Generation: 1}
+	l := p.draft(probe, s, found, subnets)
+	l.Tags = launchTags(p.owner(probeCluster), probe, s)
+	in := l.input(nil, p.owner(probeCluster).token(probe, 1))
+	in.DryRun = aws.Bool(true)
+	if _, err = call(ctx, p, c.ec2.RunInstances, in); hasCode(err, codeDryRun) {
+		return nil
+	}
+	return err
+}
+
+// probeCluster is the UUID under which nothing is ever made.
+const probeCluster = "00000000-0000-0000-0000-000000000000"
+
+// checkAddresses compares the elastic addresses to come with what the account may have.
+func (p *Provider) checkAddresses(ctx context.Context, wanted int) error {
+	if wanted == 0 {
+		return nil
+	}
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := call(ctx, p, c.ec2.DescribeAccountAttributes, &ec2.DescribeAccountAttributesInput{
+		AttributeNames: []types.AccountAttributeName{"vpc-max-elastic-ips"},
+	})
+	if err != nil {
+		return err
+	}
+	used, err := p.describeAddresses(ctx, nil)
+	if err != nil {
+		return err
+	}
+	limit := 0
+	for _, a := range out.AccountAttributes {
+		for _, v := range a.AttributeValues {
+			_, _ = fmt.Sscan(aws.ToString(v.AttributeValue), &limit)
+		}
+	}
+	if ours := slices.DeleteFunc(used, func(a types.Address) bool { return tagsOf(a.Tags)[tagProvider] == p.name }); limit > 0 &&
+		len(ours)+wanted > limit {
+		return fmt.Errorf("the account may have %d elastic addresses, others use %d and %d are wanted: %s: %w",
+			limit, len(ours), wanted, hints["AddressLimitExceeded"], providers.ErrQuota)
+	}
+	return nil
+}
+
+// logPrice logs what spot instances of a type cost now. The API tells no other prices, and a price is no reason to fail.
+func (p *Provider) logPrice(ctx context.Context, s *Settings, subnets []subnet) {
+	c, err := p.connect(ctx)
+	if err != nil || !s.Spot {
+		return
+	}
+	out, err := call(ctx, p, c.ec2.DescribeSpotPriceHistory, &ec2.DescribeSpotPriceHistoryInput{
+		InstanceTypes: []types.InstanceType{types.InstanceType(s.Type)}, ProductDescriptions: []string{"Linux/UNIX"},
+		StartTime: aws.Time(p.now()), EndTime: aws.Time(p.now()),
+	})
+	if err != nil {
+		p.log.Debug("cannot ask for spot prices", "error", err)
+		return
+	}
+	for _, price := range out.SpotPriceHistory {
+		zone := aws.ToString(price.AvailabilityZone)
+		if slices.ContainsFunc(subnets, func(each subnet) bool { return each.Zone == zone }) {
+			p.log.Info("spot price", "type", s.Type, "zone", zone, "usd_per_hour", aws.ToString(price.SpotPrice))
+		}
+	}
+}
