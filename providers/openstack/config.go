@@ -15,6 +15,7 @@ import (
 // environment; the cluster file holds none.
 type Config struct {
 	Cloud     string        `yaml:"cloud" jsonschema:"description=Name of the cloud in clouds.yaml; by default $OS_CLOUD\\, and without that the OS_* variables"`
+	File      string        `yaml:"clouds_file" jsonschema:"description=The clouds.yaml; by default $OS_CLIENT_CONFIG_FILE\\, or the one in the working directory\\, in ~/.config/openstack or in /etc/openstack,example=clouds.yaml"`
 	Region    string        `yaml:"region" jsonschema:"description=Region; by default that of clouds.yaml or $OS_REGION_NAME"`
 	Interface string        `yaml:"interface" jsonschema:"enum=public,enum=internal,enum=admin,description=Which endpoints of the catalogue are used; by default what clouds.yaml or $OS_INTERFACE says\\, or public"`
 	CACert    string        `yaml:"ca_cert" jsonschema:"description=File of the certificate authorities that the cloud's certificates are verified against; by default what clouds.yaml or $OS_CACERT says\\, or the system's"`
@@ -55,6 +56,9 @@ func (c *Config) Validate() []providers.Problem {
 	case "", "public", "internal", "admin":
 	default:
 		add("interface", "", "%q is none of public, internal and admin", c.Interface)
+	}
+	if c.File != "" && c.Cloud == "" {
+		add("clouds_file", "set `cloud`", "says nothing without the name of a cloud in it")
 	}
 	if c.Settle <= 0 {
 		add("settle", "", "must be more than nothing")

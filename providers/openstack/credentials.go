@@ -44,6 +44,9 @@ func (p *Provider) credentials(ctx context.Context) (credentials, error) {
 		}
 		options = append(options, clouds.WithCloudName(environmentCloud), clouds.WithCloudsYAML(bytes.NewReader(text)))
 	}
+	if p.config.File != "" {
+		options = append(options, clouds.WithLocations(p.file(p.config.File)))
+	}
 	if p.config.Region != "" {
 		options = append(options, clouds.WithRegion(p.config.Region))
 	}

@@ -24,3 +24,7 @@ func (p *Provider) cleanNodes(context.Context, *session, owner) error { return n
 func (p *Provider) startNode(context.Context, *session, providers.Identity) error {
 	return errors.ErrUnsupported
 }
+
+func (p *Provider) checkNode(context.Context, *session, Settings) (demand, error) {
+	return demand{}, errors.ErrUnsupported
+}

@@ -131,7 +131,7 @@ func pause(ctx context.Context, d time.Duration) error {
 type pauses struct{ next time.Duration }
 
 const (
-	firstPause   = 200 * time.Millisecond
+	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
 )
 

@@ -19,10 +19,10 @@ const testCluster = "6f1c3b6e-0f43-4a53-9f36-25c3d5a0a001"
 const testSettle = 300 * time.Millisecond
 
 // testProvider is a provider in a test cloud.
-func testProvider(t *testing.T, change ...func(*Config)) *Provider {
+func testProvider(t *testing.T, cloud *openstacktest.Cloud, change ...func(*Config)) *Provider {
 	t.Helper()
 	config := NewConfig()
-	config.Settle = testSettle
+	config.Settle, config.Cloud, config.File = testSettle, "test", cloud.File(t)
 	for _, each := range change {
 		each(config)
 	}
@@ -61,13 +61,6 @@ func testRequest(host string, settings *Settings) providers.CreateRequest {
 	}
 }
 
-// newCloud is a test cloud whose credentials are in the environment.
-func newCloud(t *testing.T) *openstacktest.Cloud {
-	cloud := openstacktest.New(t)
-	cloud.Setenv(t)
-	return cloud
-}
-
 func TestConformance(t *testing.T) {
 	for name, settings := range map[string]*Settings{
 		"server": testSettings(),
@@ -80,6 +73,7 @@ func TestConformance(t *testing.T) {
 		"bare metal": testSettings(func(s *Settings) { s.Flavor, s.BareMetal = openstacktest.Metal, true }),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			providertest.Run(t, fixture(settings, "POST /compute/v2.1/servers"))
 		})
 	}
@@ -88,12 +82,12 @@ func TestConformance(t *testing.T) {
 // fixture is a test cloud for the conformance suite, in which creates crash before the first call of a pattern.
 func fixture(settings *Settings, crashAt string) providertest.Factory {
 	return func(t *testing.T) providertest.Fixture {
-		cloud := newCloud(t)
-		p := testProvider(t)
+		cloud := openstacktest.New(t)
+		p := testProvider(t, cloud)
 		return providertest.Fixture{
 			Provider: p,
 			Settings: settings,
-			Reopen:   func(t *testing.T) providers.Provider { return testProvider(t) },
+			Reopen:   func(t *testing.T) providers.Provider { return testProvider(t, cloud) },
 			Stop: func(_ context.Context, instance providers.Instance) error {
 				return cloud.PowerOff(instance.ID)
 			},
@@ -112,11 +106,18 @@ func fixture(settings *Settings, crashAt string) providertest.Factory {
 }
 
 // crash ends a create by another process at a call: before it, or after it was carried out.
-func crash(t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool) (crashed bool) {
+func crash(t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool) bool {
+	t.Helper()
+	return crashIn(t, cloud.Gate, testProvider(t, cloud), req, at, after)
+}
+
+func crashIn(
+	t *testing.T, gate *openstacktest.Gate, p *Provider, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool,
+) (crashed bool) {
 	t.Helper()
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
-	cloud.SetFault(func(call openstacktest.Call) openstacktest.Fault {
+	gate.SetFault(func(call openstacktest.Call) openstacktest.Fault {
 		if crashed || !at(call) {
 			return openstacktest.Fault{}
 		}
@@ -124,8 +125,8 @@ func crash(t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest
 		kill()
 		return openstacktest.Fault{Drop: true, Unsent: !after}
 	})
-	defer cloud.SetFault(nil)
-	_, err := testProvider(t).Create(ctx, req)
+	defer gate.SetFault(nil)
+	_, err := p.Create(ctx, req)
 	if (err != nil) != crashed {
 		t.Fatalf("crashed %t: create says %v", crashed, err)
 	}

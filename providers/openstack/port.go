@@ -75,16 +75,31 @@ func (s *session) makeFloatingIP(ctx context.Context, o owner, network, port str
 	return classified(ctx, err)
 }
 
-// deleteFloatingIPs deletes floating IPs of ports or of an owner. One that is on a port of ours is ours, whoever made it.
-func (s *session) deleteFloatingIPs(ctx context.Context, which floatingips.ListOpts) error {
+// floatingIPs are the addresses of the owner's floating IPs.
+func (s *session) floatingIPs(ctx context.Context, o owner) ([]string, error) {
+	list, err := s.listFloatingIPs(ctx, floatingips.ListOpts{Description: o.description()})
+	addresses := make([]string, len(list))
+	for i, each := range list {
+		addresses[i] = each.FloatingIP
+	}
+	return addresses, err
+}
+
+func (s *session) listFloatingIPs(ctx context.Context, which floatingips.ListOpts) ([]floatingips.FloatingIP, error) {
 	which.ProjectID, which.Limit = s.project, pageSize
 	pages, err := floatingips.List(s.network, which).AllPages(ctx)
 	if err != nil {
-		return classified(ctx, err)
+		return nil, classified(ctx, err)
 	}
 	list, err := floatingips.ExtractFloatingIPs(pages)
+	return list, classified(ctx, err)
+}
+
+// deleteFloatingIPs deletes floating IPs of a port or of an owner. One that is on a port of ours is ours, whoever made it.
+func (s *session) deleteFloatingIPs(ctx context.Context, which floatingips.ListOpts) error {
+	list, err := s.listFloatingIPs(ctx, which)
 	if err != nil {
-		return classified(ctx, err)
+		return err
 	}
 	for _, each := range list {
 		err := classified(ctx, floatingips.Delete(ctx, s.network, each.ID).ExtractErr())

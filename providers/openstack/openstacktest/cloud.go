@@ -13,6 +13,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -119,15 +121,24 @@ func (c *Cloud) seed() {
 // URL is the address of Keystone.
 func (c *Cloud) URL() string { return c.server.URL + "/identity/v3" }
 
-// Setenv gives the process the credentials of an operator.
-func (c *Cloud) Setenv(t *testing.T) {
-	t.Helper()
-	for key, value := range map[string]string{
+// Environment is the OS_* variables of an operator.
+func (c *Cloud) Environment() map[string]string {
+	return map[string]string{
 		"OS_CLOUD": "", "OS_AUTH_URL": c.URL(), "OS_USERNAME": User, "OS_PASSWORD": Password, "OS_PROJECT_NAME": "demo",
 		"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "OS_REGION_NAME": Region, "OS_INTERFACE": "",
-	} {
-		t.Setenv(key, value)
 	}
+}
+
+// File writes a clouds.yaml in which the cloud is called "test".
+func (c *Cloud) File(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "clouds.yaml")
+	text := fmt.Sprintf("clouds: {test: {auth: {auth_url: %q, username: %q, password: %q, project_name: demo, user_domain_name: Default,"+
+		" project_domain_name: Default}, region_name: %q}}\n", c.URL(), User, Password, Region)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // ForgetTokens makes every token expire.
@@ -285,3 +296,6 @@ func (c *Cloud) catalogue() []any {
 	}
 	return entries
 }
+
+// Patterns are the calls that the cloud knows, sorted.
+func (c *Cloud) Patterns() []string { return slices.Sorted(slices.Values(c.routes)) }

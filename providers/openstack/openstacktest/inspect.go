@@ -28,7 +28,7 @@ func (c *Cloud) Everything() []string {
 		all = append(all, "security group "+g.Name)
 	}
 	for _, g := range c.serverGroups {
-		all = append(all, "server group "+g.Name)
+		all = append(all, "affinity group "+g.Name)
 	}
 	for _, v := range c.volumes {
 		all = append(all, "volume "+v.Name+" "+v.Metadata["muster.cluster"])

@@ -1,0 +1,210 @@
+package openstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/availabilityzones"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/limits"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/quotas"
+	"github.com/gophercloud/gophercloud/v2/openstack/utils"
+
+	"github.com/musterhq/muster/providers"
+)
+
+// Check looks whether the account may make hosts, whether what their settings name is there and fits together, and whether
+// the project's quotas have room for all of them.
+func (p *Provider) Check(ctx context.Context, settings []any) error {
+	s, err := p.session(ctx)
+	if err != nil {
+		return err
+	}
+	if s.isReader() {
+		return fmt.Errorf("the account has the roles %s on the project, and making hosts needs `member`: %w",
+			strings.Join(s.roles, ", "), providers.ErrAuth)
+	}
+	errs := []error{s.checkVersion(ctx)}
+	var demand demand
+	seen := map[string]bool{}
+	for _, each := range settings {
+		one, err := settingsOf(each)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		key := fmt.Sprintf("%+v", *one)
+		cost, err := p.checkHost(ctx, s, *one)
+		demand.add(cost)
+		if err != nil && !seen[key] && errors.Is(err, providers.ErrUnavailable) {
+			return err
+		}
+		if !seen[key] {
+			errs = append(errs, err)
+		}
+		seen[key] = true
+	}
+	errs = append(errs, s.checkQuota(ctx, demand))
+	return errors.Join(errs...)
+}
+
+// checkVersion looks whether Nova speaks the version of its API that is spoken here.
+func (s *session) checkVersion(ctx context.Context) error {
+	versions, err := utils.GetSupportedMicroversions(ctx, s.compute)
+	if err != nil {
+		return classified(ctx, err)
+	}
+	supported, err := versions.IsSupported(computeVersion)
+	if err == nil && !supported {
+		return fmt.Errorf("Nova must speak version %s of its API, which came with Stein, and speaks up to %d.%d: %w",
+			computeVersion, versions.MaxMajor, versions.MaxMinor, providers.ErrInvalid)
+	}
+	return err
+}
+
+// demand is what hosts take of quotas.
+type demand struct {
+	instances, cores, ram, ports, floating int
+}
+
+func (d *demand) add(other demand) {
+	d.instances += other.instances
+	d.cores += other.cores
+	d.ram += other.ram
+	d.ports += other.ports
+	d.floating += other.floating
+}
+
+// checkHost looks whether what a host's settings name is there and fits together.
+func (p *Provider) checkHost(ctx context.Context, s *session, settings Settings) (demand, error) {
+	if settings.direct() {
+		return p.checkNode(ctx, s, settings)
+	}
+	image, imageErr := p.findImage(ctx, s, settings.Image)
+	flavor, flavorErr := p.findFlavor(ctx, s, settings.Flavor)
+	networks, networkErr := p.findNetworks(ctx, s, settings.Networks)
+	errs := []error{imageErr, flavorErr, networkErr}
+	if imageErr == nil && flavorErr == nil {
+		errs = append(errs, fits(settings, image, flavor))
+	}
+	cost := demand{instances: 1, cores: flavor.cpus, ram: flavor.ram, ports: len(networks)}
+	if settings.FloatingIP != "" {
+		_, err := p.findExternal(ctx, s, settings.FloatingIP)
+		errs = append(errs, err)
+		cost.floating = 1
+	}
+	for _, name := range settings.SecurityGroups {
+		_, err := p.findGroup(ctx, s, name)
+		errs = append(errs, err)
+	}
+	if name := settings.ServerGroup; name != "" && !slices.Contains(policies, name) {
+		_, err := p.findServerGroup(ctx, s, name)
+		errs = append(errs, err)
+	}
+	errs = append(errs, p.checkKey(ctx, s, settings.KeyPair), p.checkZones(ctx, s, settings.AvailabilityZones), checkVolume(s, settings))
+	return cost, errors.Join(errs...)
+}
+
+// fits looks whether an image fits into a flavor.
+func fits(settings Settings, image, flavor named) error {
+	disk, of := flavor.disk, "flavor "+settings.Flavor
+	if settings.BootVolume != nil {
+		disk, of = settings.BootVolume.Size, "`boot_volume`"
+	}
+	switch {
+	case image.inactive:
+		return fmt.Errorf("image %s is not active, so nothing can boot from it: %w", settings.Image, providers.ErrInvalid)
+	case image.minRAM > flavor.ram:
+		return fmt.Errorf("image %s needs %d MiB of memory, flavor %s has %d: %w", settings.Image, image.minRAM, settings.Flavor, flavor.ram, providers.ErrInvalid)
+	case image.minDisk > disk && (disk > 0 || settings.BootVolume != nil): // a flavor's disk of 0 is as large as the image
+		return fmt.Errorf("image %s needs a disk of %d GiB, %s has %d: %w", settings.Image, image.minDisk, of, disk, providers.ErrInvalid)
+	}
+	return nil
+}
+
+func checkVolume(s *session, settings Settings) error {
+	if settings.BootVolume != nil && s.volume == nil {
+		return fmt.Errorf("`boot_volume`: the catalogue has no block storage in region %s: %w", s.region, providers.ErrNotFound)
+	}
+	return nil
+}
+
+// checkKey looks whether the account has a key pair. Key pairs are the user's, not the project's.
+func (p *Provider) checkKey(ctx context.Context, s *session, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := keypairs.Get(ctx, s.compute, name, nil).Extract()
+	if err = classified(ctx, err); hasStatus(err, http.StatusNotFound) {
+		return fmt.Errorf("the account has no key pair %s, see `openstack keypair list`: %w", name, providers.ErrNotFound)
+	}
+	return err
+}
+
+func (p *Provider) checkZones(ctx context.Context, s *session, zones []string) error {
+	if len(zones) == 0 {
+		return nil
+	}
+	pages, err := availabilityzones.List(s.compute).AllPages(ctx)
+	if err != nil {
+		return classified(ctx, err)
+	}
+	list, err := availabilityzones.ExtractAvailabilityZones(pages)
+	if err != nil {
+		return classified(ctx, err)
+	}
+	var known []named
+	for _, each := range list {
+		if each.ZoneState.Available {
+			known = append(known, named{id: each.ZoneName, name: each.ZoneName})
+		}
+	}
+	var errs []error
+	for _, zone := range zones {
+		_, err := choose("availability zone", zone, s.region, known)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkQuota looks whether quotas have room. Some clouds do not let members see those of the network.
+func (s *session) checkQuota(ctx context.Context, d demand) error {
+	if d == (demand{}) {
+		return nil
+	}
+	result, err := limits.Get(ctx, s.compute, nil).Extract()
+	if err != nil {
+		return classified(ctx, err)
+	}
+	nova := result.Absolute
+	errs := []error{
+		room("instances", d.instances, nova.TotalInstancesUsed, nova.MaxTotalInstances),
+		room("cores", d.cores, nova.TotalCoresUsed, nova.MaxTotalCores),
+		room("ram", d.ram, nova.TotalRAMUsed, nova.MaxTotalRAMSize),
+	}
+	neutron, err := quotas.GetDetail(ctx, s.network, s.project).Extract()
+	err = classified(ctx, err)
+	switch {
+	case hasStatus(err, http.StatusForbidden), hasStatus(err, http.StatusNotFound):
+		return errors.Join(errs...)
+	case err != nil:
+		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(append(errs,
+		room("ports", d.ports, neutron.Port.Used+neutron.Port.Reserved, neutron.Port.Limit),
+		room("floating-ips", d.floating, neutron.FloatingIP.Used+neutron.FloatingIP.Reserved, neutron.FloatingIP.Limit),
+	)...)
+}
+
+// room tells whether a quota has room for more. It has no limit when that is negative.
+func room(name string, wanted, used, limit int) error {
+	if limit < 0 || wanted == 0 || used+wanted <= limit {
+		return nil
+	}
+	return fmt.Errorf("%d %s are needed and %d of %d are free; end something or ask for `openstack quota set --%s %d`: %w",
+		wanted, name, max(limit-used, 0), limit, name, used+wanted, providers.ErrQuota)
+}

@@ -1,0 +1,100 @@
+package openstack
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/musterhq/muster/providers"
+	"github.com/musterhq/muster/providers/openstack/openstacktest"
+)
+
+// TestCheck finds what would go wrong, says it in words that help, and makes nothing.
+func TestCheck(t *testing.T) {
+	cloud := openstacktest.New(t)
+	first, second := cloud.PlantImage("twin", "active"), cloud.PlantImage("twin", "active")
+	cloud.PlantImage("half", "queued")
+	ids := []string{min(first, second), max(first, second)}
+	p := testProvider(t, cloud)
+	for _, test := range []struct {
+		name   string
+		change func(*Settings)
+		class  error
+		says   string
+	}{
+		{"all is well", func(*Settings) {}, nil, ""},
+		{"the only network", func(s *Settings) { s.Networks = nil }, providers.ErrInvalid, "2 networks of its own"},
+		{"image by ID", func(s *Settings) { s.Image = first }, nil, ""},
+		{"no image", func(s *Settings) { s.Image = "debain" }, providers.ErrNotFound, "image debain not found in region TestRegion; nearest names: debian, debian-13"},
+		{"two images", func(s *Settings) { s.Image = "twin" }, providers.ErrInvalid, "give the ID of one: " + strings.Join(ids, ", ")},
+		{"image not whole", func(s *Settings) { s.Image = "half" }, providers.ErrInvalid, "not active"},
+		{"no flavor", func(s *Settings) { s.Flavor = "m1.smal" }, providers.ErrNotFound, "nearest names: m1.small, "},
+		{"no network", func(s *Settings) { s.Networks = []string{"privat"} }, providers.ErrNotFound, "network privat not found in region TestRegion; nearest names: private"},
+		{"floating IP of an inner network", func(s *Settings) { s.FloatingIP = openstacktest.Network }, providers.ErrInvalid, "not external"},
+		{"no key", func(s *Settings) { s.KeyPair = "laptpo" }, providers.ErrNotFound, "no key pair laptpo"},
+		{"no zone", func(s *Settings) { s.AvailabilityZones = []string{"zone-d"} }, providers.ErrNotFound, "nearest names: zone-a, zone-b, zone-c"},
+		{"no group", func(s *Settings) { s.SecurityGroups = []string{"web"} }, providers.ErrNotFound, "security group web not found"},
+		{"volume too small", func(s *Settings) { s.BootVolume = &Volume{Size: 1} }, providers.ErrInvalid, "needs a disk of 2 GiB"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := p.Check(t.Context(), []any{testSettings(test.change)})
+			if !errors.Is(err, test.class) || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("check says %v, want %q", err, test.says)
+			}
+		})
+	}
+	for call := range cloud.Calls() {
+		if !strings.HasPrefix(call, http.MethodGet) && !strings.HasSuffix(call, "/auth/tokens") {
+			t.Errorf("check made the call %s", call)
+		}
+	}
+}
+
+func TestCheckQuota(t *testing.T) {
+	cloud := openstacktest.New(t)
+	p := testProvider(t, cloud)
+	hosts := []any{testSettings(), testSettings(), testSettings(func(s *Settings) { s.FloatingIP = openstacktest.Public })}
+	for quota, says := range map[string]string{
+		"instances":  "3 instances are needed and 2 of 2 are free",
+		"cores":      "3 cores are needed and 2 of 2 are free",
+		"port":       "3 ports are needed and 2 of 2 are free",
+		"floatingip": "",
+	} {
+		cloud.Quotas = map[string]int{quota: 2}
+		err := p.Check(t.Context(), hosts)
+		if says == "" && err != nil || says != "" && (!errors.Is(err, providers.ErrQuota) || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: check says %v, want %q", quota, err, says)
+		}
+	}
+	// A network that does not tell its quotas is no reason to refuse.
+	cloud.Quotas = nil
+	cloud.SetFault(func(call openstacktest.Call) openstacktest.Fault {
+		if strings.HasSuffix(call.Pattern, "details.json") {
+			return openstacktest.Fault{Status: http.StatusForbidden}
+		}
+		return openstacktest.Fault{}
+	})
+	if err := p.Check(t.Context(), hosts); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestQuotaOfCreate fills each quota, and checks that a host that does not fit leaves nothing.
+func TestQuotaOfCreate(t *testing.T) {
+	for _, quota := range []string{"instances", "port", "floatingip", "security_group"} {
+		t.Run(quota, func(t *testing.T) {
+			t.Parallel()
+			cloud := openstacktest.New(t)
+			cloud.Quotas = map[string]int{quota: 0}
+			p := testProvider(t, cloud)
+			if _, err := p.Create(t.Context(), testRequest("web-1", everySetting())); !errors.Is(err, providers.ErrQuota) {
+				t.Errorf("create says %v", err)
+			}
+			if n := cloud.Count("port") + cloud.Count("server") + cloud.Count("floating"); n != 0 {
+				t.Errorf("left behind: %v", cloud.Everything())
+			}
+			tearDown(t, cloud, p)
+		})
+	}
+}

@@ -1,0 +1,326 @@
+//go:build lab
+
+package openstack
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+
+	"github.com/musterhq/muster/providers"
+	"github.com/musterhq/muster/providers/openstack/openstacktest"
+	"github.com/musterhq/muster/providers/providertest"
+)
+
+// labDir is where examples/openstack-lab keeps its cloud.
+func labDir() string { return cmp.Or(os.Getenv("OPENSTACK_LAB_DIR"), "/var/lib/openstack-lab") }
+
+const (
+	labSettle   = 15 * time.Second // the lab's Nova takes seconds to give a server its port
+	labPatience = 5 * time.Minute
+)
+
+// lab is a real cloud behind a proxy that counts calls and lets faults befall them.
+type lab struct {
+	*openstacktest.Proxy
+	file string
+}
+
+// newLab starts a proxy before the lab's Keystone, for one of the clouds in its clouds.yaml.
+func newLab(t *testing.T, cloud string) *lab {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(labDir(), "clouds.yaml"))
+	if err != nil {
+		t.Fatalf("no lab, run examples/openstack-lab/up: %v", err)
+	}
+	_, rest, found := strings.Cut(string(text), "auth_url: ")
+	url, _, _ := strings.Cut(rest, "\n")
+	if !found {
+		t.Fatal("the lab's clouds.yaml has no auth_url")
+	}
+	proxy := openstacktest.NewProxy(t, strings.TrimSpace(url), policyPatterns(t))
+	changed := strings.ReplaceAll(string(text), strings.TrimSpace(url), proxy.URL())
+	changed = strings.ReplaceAll(changed, "  "+cloud+":\n", "  test:\n")
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &lab{Proxy: proxy, file: file}
+}
+
+func (l *lab) provider(t *testing.T, change ...func(*Config)) *Provider {
+	t.Helper()
+	config := NewConfig()
+	config.Settle, config.Cloud, config.File = labSettle, "test", l.file
+	for _, each := range change {
+		each(config)
+	}
+	env := providers.Environment{Now: time.Now}
+	if testing.Verbose() {
+		env.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	p, err := New("cloud-a", *config, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+func labSettings(change ...func(*Settings)) *Settings {
+	s := NewSettings()
+	s.Image, s.Flavor, s.Networks = "lab-fake", "m1.nano", []string{"private"}
+	for _, each := range change {
+		each(s)
+	}
+	return s
+}
+
+func TestLabConformance(t *testing.T) {
+	providertest.Run(t, labFixture(labSettings(), "POST /compute/v2.1/servers"))
+}
+
+func labFixture(settings *Settings, crashAt string) providertest.Factory {
+	return func(t *testing.T) providertest.Fixture {
+		l := newLab(t, "lab")
+		p := l.provider(t)
+		t.Cleanup(func() { endAll(t, l.provider(t)) })
+		return providertest.Fixture{
+			Provider: p,
+			Settings: settings,
+			Patience: labPatience,
+			Reopen:   func(t *testing.T) providers.Provider { return l.provider(t) },
+			Stop: func(ctx context.Context, instance providers.Instance) error {
+				s, err := p.session(ctx)
+				if err != nil {
+					return err
+				}
+				return classified(ctx, servers.Stop(ctx, s.compute, instance.ID).ExtractErr())
+			},
+			Plant: func(t *testing.T, tags map[string]string) func() bool { return l.plant(t, p, tags) },
+			Crash: func(t *testing.T, req providers.CreateRequest) {
+				crashIn(t, l.Gate, l.provider(t), req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
+			},
+			Leftovers: func(t *testing.T, cluster string) []string { return l.leftovers(t, p, cluster) },
+		}
+	}
+}
+
+// plant makes a server of somebody else.
+func (l *lab) plant(t *testing.T, p *Provider, tags map[string]string) func() bool {
+	t.Helper()
+	ctx := t.Context()
+	s, err := p.session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	what, err := p.lookUp(ctx, s, *labSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := servers.Create(ctx, s.compute, servers.CreateOpts{
+		Name: "theirs", ImageRef: what.image, FlavorRef: what.flavor, Metadata: tags,
+		Networks: "none", Tags: []string{"theirs", clusterTag(cmp.Or(tags[providers.TagCluster], uuid.NewString()))},
+	}, nil).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() string {
+		found, there, err := s.server(context.WithoutCancel(ctx), made.ID)
+		if err != nil || !there {
+			return fmt.Sprint("gone: ", err)
+		}
+		return fmt.Sprint(found.Status, found.Task, found.Metadata)
+	}
+	var wait pauses
+	for !strings.HasPrefix(look(), statusActive) {
+		if err := wait.wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := look()
+	t.Cleanup(func() { _ = s.deleteServer(context.WithoutCancel(ctx), made.ID) })
+	return func() bool { return look() == before }
+}
+
+// leftovers names what the lab has of a cluster.
+func (l *lab) leftovers(t *testing.T, p *Provider, cluster string) []string {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	s, err := p.session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := p.owner(cluster)
+	var left []string
+	list, err := s.serversOf(ctx, o, clusterTag(cluster))
+	for _, each := range list {
+		left = append(left, "server "+each.ID+" "+each.Status)
+	}
+	held, portErr := s.portsOf(ctx, o, "")
+	for _, each := range held {
+		left = append(left, "port "+each.Name)
+	}
+	own, groupErr := s.ownGroups(ctx, o)
+	for _, each := range own {
+		left = append(left, "security group "+each.Name)
+	}
+	sets, setErr := s.ownServerGroups(ctx, o)
+	for _, each := range sets {
+		left = append(left, "server group "+each.name)
+	}
+	addresses, addressErr := s.floatingIPs(ctx, o)
+	left = append(left, addresses...)
+	for _, err := range []error{err, portErr, groupErr, setErr, addressErr} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return left
+}
+
+// endAll destroys what a test left of any cluster of the provider.
+func endAll(t *testing.T, p *Provider) {
+	ctx := context.WithoutCancel(t.Context())
+	s, err := p.session(ctx)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var all []server
+	pages, err := servers.List(s.compute, servers.ListOpts{}).AllPages(ctx)
+	if err == nil {
+		err = servers.ExtractServersInto(pages, &all)
+	}
+	clusters := map[string]bool{testCluster: true}
+	for _, each := range all {
+		id, tagged := providers.IdentityFromTags(each.Metadata)
+		if tagged && each.Metadata[tagProvider] == p.name {
+			clusters[id.Cluster] = true
+			if err := p.Destroy(ctx, each.instance(id)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	held, portErr := ports.List(s.network, ports.ListOpts{ProjectID: s.project}).AllPages(ctx)
+	if err != nil || portErr != nil {
+		t.Error(err, portErr)
+		return
+	}
+	list, _ := ports.ExtractPorts(held)
+	for _, port := range list {
+		var cluster, name string
+		if n, _ := fmt.Sscanf(port.Description, providers.TagCluster+"=%s "+tagProvider+"=%s", &cluster, &name); n == 2 && name == p.name {
+			clusters[cluster] = true
+		}
+	}
+	for cluster := range clusters {
+		if err := p.Cleanup(ctx, cluster); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLabFaults lets calls of the real cloud fail in each way, before and after they were carried out, in a run of a few
+// hosts each: every such call once, at another host.
+func TestLabFaults(t *testing.T) {
+	l := newLab(t, "lab")
+	p := providers.Retry(l.provider(t), providers.RetryPolicy{Initial: 100 * time.Millisecond, Max: time.Second}, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { endAll(t, l.provider(t)) })
+	faults := map[string]openstacktest.Fault{
+		"error":     {Status: http.StatusInternalServerError},
+		"throttled": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
+		"refused":   {Drop: true, Unsent: true},
+		"lost":      {Drop: true},
+	}
+	if _, err := p.Create(t.Context(), testRequest("web-0", labSettings())); err != nil { // logs in, makes the group
+		t.Fatal(err)
+	}
+	want := 1
+	for name, fault := range faults {
+		for n := 1; n <= 5; n++ {
+			l.Reset()
+			l.SetFault(func(call openstacktest.Call) openstacktest.Fault {
+				if call.Number != n {
+					return openstacktest.Fault{}
+				}
+				t.Logf("%s: %s", name, call.Pattern)
+				return fault
+			})
+			want++
+			if _, err := p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", want), labSettings())); err != nil {
+				t.Errorf("%s of call %d: %v", name, n, err)
+			}
+		}
+	}
+	l.SetFault(nil)
+	list, err := p.List(t.Context(), testCluster)
+	s, sessionErr := l.provider(t).session(t.Context())
+	if err != nil || sessionErr != nil {
+		t.Fatal(err, sessionErr)
+	}
+	all, err := s.serversOf(t.Context(), owner{testCluster, "cloud-a"}, clusterTag(testCluster))
+	held, portErr := s.portsOf(t.Context(), owner{testCluster, "cloud-a"}, "")
+	if err != nil || portErr != nil || len(list) != want || len(all) != want || len(held) != want {
+		t.Errorf("%d hosts, %d servers, %d ports, want %d of each: %v %v", len(list), len(all), len(held), want, err, portErr)
+	}
+}
+
+// TestLabMany makes many hosts at once, and says what they cost.
+func TestLabMany(t *testing.T) {
+	const hosts = 20
+	l := newLab(t, "lab")
+	p := l.provider(t)
+	t.Cleanup(func() { endAll(t, l.provider(t)) })
+	began := time.Now()
+	instances := make([]providers.Instance, hosts)
+	errs := make([]error, hosts)
+	var group sync.WaitGroup
+	for i := range hosts {
+		group.Go(func() {
+			instances[i], errs[i] = p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+1), labSettings()))
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	created := l.Calls()
+	t.Logf("%d hosts accepted after %v with %d calls: %v", hosts, time.Since(began).Round(time.Second), total(created), created)
+	var wait pauses
+	for running := 0; running < hosts; {
+		list, err := p.List(t.Context(), testCluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running = 0
+		for _, instance := range list {
+			if instance.State == providers.StateRunning && len(instance.Addresses) > 0 {
+				running++
+			}
+		}
+		if err := wait.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("all run after %v", time.Since(began).Round(time.Second))
+	if n := total(created); n > 5*hosts+30 {
+		t.Errorf("%d calls for %d hosts", n, hosts)
+	}
+	_ = maps.Keys(created)
+}
