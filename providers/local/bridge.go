@@ -34,7 +34,7 @@ func (l leaseDir) bridgeOf(network netip.Prefix, nat bool) bridge {
 // bridgeMark begins the marks of all bridges whose addresses are leased from l.
 func (l leaseDir) bridgeMark() string { return "muster.leases=" + l.dir + " muster.network=" }
 
-// link is an interface of this machine as `ip -json address` shows it.
+// link is an interface of this machine as `ip -json -details address` shows it.
 type link struct {
 	Name      string   `json:"ifname"`
 	Alias     string   `json:"ifalias"`
@@ -65,13 +65,13 @@ func (l link) overlaps(network netip.Prefix) bool {
 }
 
 func links(ctx context.Context) ([]link, error) {
-	out, err := command(ctx, "ip", "-json", "address", "show")
+	out, err := command(ctx, "ip", "-json", "-details", "address", "show")
 	if err != nil {
 		return nil, err
 	}
 	var list []link
 	if err := json.Unmarshal(out, &list); err != nil {
-		return nil, fmt.Errorf("cannot understand what `ip -json address show` prints: %w", err)
+		return nil, fmt.Errorf("cannot understand what `ip -json -details address show` prints: %w", err)
 	}
 	return list, nil
 }

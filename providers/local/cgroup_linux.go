@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +40,16 @@ func groupsRoot() (string, error) {
 	}
 	return "", fmt.Errorf("`boot: %s` needs control groups, version 2; run `mount -t cgroup2 cgroup2 /sys/fs/cgroup`: %w",
 		bootNspawn, providers.ErrInvalid)
+}
+
+// hasController tells whether the unified hierarchy can limit something. Where version 1 is mounted beside, it cannot.
+func hasController(name string) bool {
+	root, err := groupsRoot()
+	if err != nil {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), name)
 }
 
 // group puts a container's first process into its control group, before it starts others.

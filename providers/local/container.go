@@ -70,9 +70,14 @@ type containerFile struct {
 	content string // "" is a link to /dev/null, which masks a unit
 }
 
+// surroundings are what a container must know of this machine.
+type surroundings struct {
+	resolv string // the content of resolv.conf
+	pids   bool   // whether control groups can limit how many processes there are
+}
+
 // layer is what lies over the image: who the host is, its address, and that what musterd says appears on the console.
-// resolv is the machine's resolv.conf.
-func (h host) layer(at endpoint, resolv string) []containerFile {
+func (h host) layer(at endpoint, machine surroundings) []containerFile {
 	const onConsole = "[Service]\nStandardOutput=journal+console\nStandardError=inherit\n"
 	files := []containerFile{
 		{"etc/machine-id", h.identity().ID() + "\n"},
@@ -82,7 +87,10 @@ func (h host) layer(at endpoint, resolv string) []containerFile {
 		{"etc/systemd/system/console-getty.service", ""}, // nobody can type there
 	}
 	if h.Container.NAT {
-		files = append(files, containerFile{"etc/resolv.conf", cmp.Or(resolv, "\n")})
+		files = append(files, containerFile{"etc/resolv.conf", cmp.Or(machine.resolv, "\n")})
+	}
+	if !machine.pids { // podman would insist on its default limit
+		files = append(files, containerFile{"etc/containers/containers.conf.d/50-muster.conf", "[containers]\npids_limit = 0\n"})
 	}
 	return files
 }

@@ -105,8 +105,8 @@ func (p *Provider) checkOverlay() error {
 	}
 }
 
-// script mounts what a container needs, where only it sees that, and becomes its keeper. It does nothing unless it is told
-// to: whoever started it may end first. Arguments: the image, and the command.
+// script mounts what a container needs, where only it sees that, and runs it, again when its system reboots. It does
+// nothing unless it is told to: whoever started it may end first. Arguments: the image, and systemd-nspawn's command.
 //
 // It is the first process of a PID namespace, so the kernel ends all of the container with it, however it ends, and after
 // that the mounts, the loop device and the network interface. What systemd-nspawn keeps in /run goes the same way.
@@ -127,7 +127,17 @@ if [ ! -e var.filled ]; then
   cp -a "$factory/." var/
   : > var.filled
 fi
-exec "$@"
+trap 'kill -TERM "$child"' TERM
+reboot=133 # EXIT_FORCE_RESTART of systemd, with --keep-unit
+code=$reboot
+while [ $code -eq $reboot ]; do
+  "$@" &
+  child=$!
+  while kill -0 "$child" 2> /dev/null; do # a signal ends wait, too
+    wait "$child" && code=0 || code=$?
+  done
+done
+exit $code
 `
 
 // startContainer lays out and boots a container. Nothing of it runs.
@@ -196,7 +206,7 @@ func (h host) layOut(at endpoint) error {
 			return err
 		}
 	}
-	for _, file := range h.layer(at, resolvConf()) {
+	for _, file := range h.layer(at, surroundings{resolv: resolvConf(), pids: hasController("pids")}) {
 		if err := file.write(h.path(layerDir)); err != nil {
 			return err
 		}

@@ -136,7 +136,7 @@ const (
 	killPatience = 20 * time.Second
 )
 
-// endKeeper asks a host's keeper to end and waits for the grace time at most. systemd-nspawn has its system shut down, and
+// endKeeper asks a host's keeper to end and waits for the grace time at most. A container's has its system shut down, and
 // when it has ended, however that came, nothing of the container runs.
 func (p *Provider) endKeeper(ctx context.Context, keeper process) error {
 	if err := sendSignal(p.processes, keeper, syscall.SIGTERM); err != nil {

@@ -33,7 +33,7 @@ func (p *Provider) look() *look {
 	return &look{table: p.processes, all: sync.OnceValues(p.processes.all)}
 }
 
-// keeper finds the process that keeps a host running, its musterd or its container's systemd-nspawn: the process of its
+// keeper finds the process that keeps a host running, its musterd or the first one around its container: the process of its
 // pid file, or else one that was started just before a crash prevented the file from being written.
 func (l *look) keeper(h host) (process, bool, error) {
 	pid, started, err := h.readPID()

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -128,9 +129,23 @@ func testProvider(t testing.TB, dir string, change ...func(*Config, *providers.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { endAllBelow(t, p) })
+	t.Cleanup(func() {
+		endAllBelow(t, p)
+		if p.container == nil {
+			return
+		}
+		if err := p.leases.bridgeOf(p.container.Network, false).remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	return p
 }
+
+// With these set, every provider of the tests has containers: of an image, with a musterd.
+const (
+	imageVariable   = "MUSTER_TEST_CONTAINER_IMAGE"
+	musterdVariable = "MUSTER_TEST_CONTAINER_MUSTERD"
+)
 
 func openTest(dir string, change ...func(*Config, *providers.Environment)) (*Provider, error) {
 	binary, err := os.Executable()
@@ -138,6 +153,10 @@ func openTest(dir string, change ...func(*Config, *providers.Environment)) (*Pro
 		return nil, err
 	}
 	config, env := Config{}, providers.Environment{StateDir: filepath.Join(dir, "state"), Musterd: binary}
+	if image := os.Getenv(imageVariable); image != "" {
+		config = *NewConfig()
+		config.Boot, config.Image, env.Musterd = bootNspawn, image, os.Getenv(musterdVariable)
+	}
 	for _, c := range change {
 		c(&config, &env)
 	}
@@ -173,7 +192,7 @@ func endAllBelow(t testing.TB, p *Provider) {
 		if err != nil {
 			continue
 		}
-		if err := p.endProcesses(context.Background(), h); err != nil {
+		if err := errors.Join(p.endProcesses(context.Background(), h), h.clear(context.Background())); err != nil {
 			t.Error(err)
 		}
 	}
