@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-libvirt image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 
 lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/
+
+lab-nspawn: build ## hosts as systemd-nspawn containers, end to end (needs root and what `make image` made)
+	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -p 1 -count=1 -v -timeout 30m -run 'TestContainers|TestNspawn' ./providers/local/ ./cmd/muster/e2e/
 
 lab-libvirt: ## the libvirt driver against a libvirtd of its own (needs root, libvirt and QEMU)
 	$(GO) test -tags lab -count=1 -v -timeout 30m ./providers/libvirt/

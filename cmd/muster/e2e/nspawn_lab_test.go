@@ -1,0 +1,257 @@
+//go:build lab
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster/agent/api"
+)
+
+// network is a network of a test's own, with nothing in it but lo: whatever a test leaves behind ends with it.
+type network struct {
+	t  testing.TB
+	in []string // the command that runs others there
+}
+
+func newNetwork(t testing.TB) network {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("containers need root")
+	}
+	cmd := exec.Command("unshare", "--net", "sleep", "infinity")
+	runtime.LockOSThread() // the death signal is that of the thread
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	n := network{t, []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", cmd.Process.Pid)}}
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(5 * time.Millisecond) {
+		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)); err == nil && theirs != own {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("unshare makes no network: %v", err)
+		}
+	}
+	n.run("ip", "link", "set", "lo", "up")
+	return n
+}
+
+// try runs a command in the network.
+func (n network) try(args ...string) (string, error) {
+	args = slices.Concat(n.in, args)
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+func (n network) run(args ...string) string {
+	n.t.Helper()
+	out, err := n.try(args...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return out
+}
+
+// nspawnLab is examples/nspawn in a network.
+func nspawnLab(t testing.TB, n network) *cluster {
+	t.Helper()
+	image := os.Getenv("MUSTER_IMAGE")
+	if _, err := os.Stat(filepath.Join(image, "tree")); err != nil {
+		t.Fatalf("MUSTER_IMAGE names no host image, which `make image` builds: %v", err)
+	}
+	c := example(t, "nspawn", "../../image/", image+"/")
+	c.under = n.in
+	return c
+}
+
+// leftovers are interfaces of the network, and the machine's mounts and control groups that are those of hosts.
+func (n network) leftovers(c *cluster) []string {
+	var left []string
+	for line := range strings.Lines(n.run("ip", "-brief", "link")) {
+		if !strings.HasPrefix(line, "lo ") {
+			left = append(left, "interface "+strings.TrimSpace(line))
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), c.dir) {
+		left = append(left, "a mount in "+c.dir)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
+			for instance := range c.instances() {
+				if dir := filepath.Join(fields[4], "muster-"+instance); exists(dir) {
+					left = append(left, dir)
+				}
+			}
+		}
+	}
+	return left
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// inGuest runs a command on a host.
+func (c *cluster) inGuest(host string, args ...string) string {
+	c.t.Helper()
+	for _, p := range c.hostProcesses(host, true) {
+		children, err := exec.Command("pgrep", "--exact", "systemd", "--parent", strconv.Itoa(p.pid)).Output()
+		if err != nil {
+			continue // another process around the container
+		}
+		enter := append([]string{"--target", strings.TrimSpace(string(children)), "--all", "--"}, args...)
+		out, err := exec.Command("nsenter", enter...).CombinedOutput()
+		if err != nil {
+			c.t.Fatalf("%v on %s: %v\n%s", args, host, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	c.t.Fatalf("%s has no init", host)
+	return ""
+}
+
+// TestNspawn is the life of three containers: up, units on systemd and podman, a host that loses its power and is started
+// again, one that reboots, and down.
+func TestNspawn(t *testing.T) {
+	n := newNetwork(t)
+	c := nspawnLab(t, n)
+	began := time.Now()
+	up := c.must("up", "--yes")
+	t.Logf("up took %.1f s\n%s", time.Since(began).Seconds(), up.output())
+	whole := whole(3, 3, 3)
+	s := c.eventually(time.Minute, whole)
+	n.serves(s)
+	for _, h := range s.Hosts {
+		t.Logf("%s: %.1f s from the start of systemd to musterd", h.Name, c.bootTime(h.Name))
+	}
+	if plan := c.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
+		t.Errorf("there is still something to do:\n%s", plan.output())
+	}
+	if said := c.must("hosts", "console", "box-1"); !strings.Contains(said.output(), "joined the cluster") {
+		t.Errorf("the console has nothing of musterd:\n%s", said.output())
+	}
+
+	lost := hostsOf(s, "web@")[0]
+	c.signal(syscall.SIGKILL, c.hostProcesses(lost, false))
+	c.eventually(time.Minute, func(s api.Status) error { return runningElsewhere(s, lost, 3) })
+	t.Logf("%s is lost, and its units run elsewhere", lost)
+	c.must("up", "--yes")
+	n.serves(c.eventually(time.Minute, whole))
+
+	c.rebooted(hostsOf(s, "clock")[0])
+	n.serves(c.eventually(time.Minute, whole))
+
+	instances := len(c.instances())
+	c.must("down", "--yes")
+	c.nothingLeft()
+	if left := n.leftovers(c); len(left) > 0 || instances != 3 {
+		t.Errorf("of %d hosts are left: %v", instances, left)
+	}
+}
+
+// bootTime is how many seconds passed on a host between the start of its init and that of musterd.
+func (c *cluster) bootTime(host string) float64 {
+	c.t.Helper()
+	microseconds := func(args ...string) float64 {
+		value, err := strconv.ParseFloat(c.inGuest(host, append([]string{"systemctl", "show", "--value", "-p"}, args...)...), 64)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return value
+	}
+	return (microseconds("ActiveEnterTimestampMonotonic", "musterd.service") - microseconds("UserspaceTimestampMonotonic")) / 1e6
+}
+
+// rebooted reboots a host and waits until its musterd works again, after another boot.
+func (c *cluster) rebooted(host string) {
+	c.t.Helper()
+	boot := func(s api.Status) string {
+		for _, h := range s.Hosts {
+			if h.Name == host && h.State == api.HostReady {
+				return h.Facts.BootID
+			}
+		}
+		return ""
+	}
+	s, err := c.status()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	before := boot(s)
+	c.inGuest(host, "systemctl", "reboot")
+	c.eventually(time.Minute, func(s api.Status) error {
+		if now := boot(s); now == "" || now == before {
+			return fmt.Errorf("%s has boot %q, and had %q", host, now, before)
+		}
+		return nil
+	})
+}
+
+// serves checks that both web servers answer.
+func (n network) serves(s api.Status) {
+	n.t.Helper()
+	served := 0
+	for _, u := range s.Units {
+		for _, h := range s.Hosts {
+			if h.Name != u.Host || !strings.HasPrefix(u.Name, "web@") {
+				continue
+			}
+			url := "http://" + h.Address + ":8080/busybox"
+			if _, err := n.try("curl", "--silent", "--show-error", "--fail", "--retry", "5", "--retry-connrefused", "--output", "/dev/null", url); err != nil {
+				n.t.Errorf("%s does not answer: %v", u.Name, err)
+			}
+			served++
+		}
+	}
+	if served != 2 {
+		n.t.Errorf("%d web servers, want 2", served)
+	}
+}
+
+// TestNspawnKilled ends muster at random moments while it makes containers. What a second run makes of it is exactly what
+// was asked for, and `down` leaves nothing, whichever comes first.
+func TestNspawnKilled(t *testing.T) {
+	n := newNetwork(t)
+	for i := range 12 {
+		c := nspawnLab(t, n)
+		c.upKilled(t, 300*time.Millisecond)
+		if i%2 == 0 {
+			c.must("up", "--yes", "--no-wait")
+			if dirs := c.hostDirs(); len(dirs) != 3 {
+				t.Errorf("%d hosts, want three", len(dirs))
+			}
+		}
+		c.must("down", "--yes")
+		c.nothingLeft()
+		if left := n.leftovers(c); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
