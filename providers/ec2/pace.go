@@ -15,11 +15,14 @@ import (
 type pace struct {
 	mu    sync.Mutex
 	slows map[string]*rate.Limiter // by action
-	rate  func(action string) rate.Limit
+	rate  func(action string) limit
 }
 
+// limit is a number of calls a second.
+type limit = rate.Limit
+
 // refill is how many calls of an action a second EC2 takes for long.
-func refill(action string) rate.Limit {
+func refill(action string) limit {
 	switch {
 	case action == "RunInstances":
 		return 2
