@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -12,10 +11,7 @@ import (
 	"testing"
 
 	"github.com/musterhq/muster/cloudconfig"
-	"github.com/musterhq/muster/cloudconfig/secret"
-	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/cmd/muster/e2e/canary"
-	"github.com/musterhq/muster/providers"
 )
 
 // fieldsWithCanaries are the fields that hold a secret, by their type or by their name, and the name of what is looked for
@@ -196,163 +192,4 @@ func (c *canaries) withSecrets(what, text string) string {
 	text = strings.ReplaceAll(text, "%s", c.set.Plant("mistake: "+what))
 	text = strings.ReplaceAll(text, "%d", c.set.PlantDigits("mistake: "+what))
 	return strings.ReplaceAll(text, "%%", "%")
-}
-
-// driversNeed is what the configuration of each driver with secrets needs beside them, so that it can be opened and all of
-// its calls go to this machine.
-var driversNeed = map[string]map[string]any{}
-
-// secretsOfDrivers gives every driver of the program the secrets that its configuration takes, by the schema, from the
-// environment and from files. Nothing of theirs answers, so that everything fails.
-func (c *canaries) secretsOfDrivers() {
-	c.t.Helper()
-	for driver, paths := range schemaSecrets(c.t, []byte(c.must("schema").stdout)) {
-		config, known := driversNeed[driver]
-		if !known {
-			c.t.Errorf("the driver %s has secrets, %q: say in driversNeed what else it needs", driver, paths)
-			continue
-		}
-		config = maps.Clone(config)
-		config["driver"] = driver
-		var env []string
-		for _, source := range []string{"env", "file"} {
-			for i, at := range paths {
-				value := c.set.PlantAwkward(driverSecret(driver, lastKey(at)))
-				name := fmt.Sprintf("CANARY_%s_%d", source, i)
-				env = append(env, name+"="+value)
-				c.writeFile(name, value)
-				put(config, strings.Split(at, "."), map[string]any{source: name})
-			}
-			text, err := json.Marshal(map[string]any{
-				"version": 1, "cluster": "cloud", "providers": map[string]any{"a": config},
-				"hosts": map[string]any{"node": map[string]any{"provider": "a"}},
-			})
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			c.writeFile("cloud.yaml", string(text))
-			for _, line := range []string{"plan", "providers check", "up --yes -o json", "down --yes"} {
-				c.verb(line+" -f cloud.yaml", env)
-			}
-		}
-	}
-}
-
-// put puts a value below a path into what may be mappings and lists of one; "[]" is the item of a list.
-func put(into any, path []string, value any) any {
-	switch {
-	case len(path) == 0:
-		return value
-	case path[0] == "[]":
-		list, _ := into.([]any)
-		if len(list) == 0 {
-			list = make([]any, 1)
-		}
-		list[0] = put(list[0], path[1:], value)
-		return list
-	}
-	mapping, _ := into.(map[string]any)
-	if mapping == nil {
-		mapping = map[string]any{}
-	}
-	mapping[path[0]] = put(mapping[path[0]], path[1:], value)
-	return mapping
-}
-
-// schemaSecrets lists the secrets that the configuration of each driver takes, as keys with dots between them. It fails for
-// one anywhere else, where no canary is planted.
-func schemaSecrets(t testing.TB, schema []byte) map[string][]string {
-	t.Helper()
-	var root any
-	if err := json.Unmarshal(schema, &root); err != nil {
-		t.Fatal(err)
-	}
-	secrets := map[string][]string{}
-	drivers, _ := below(root, "properties", "providers", "additionalProperties", "allOf").([]any)
-	if len(drivers) == 0 {
-		t.Fatal("the schema has no drivers")
-	}
-	for _, driver := range drivers {
-		name, _ := below(driver, "if", "properties", "driver", "const").(string)
-		eachSecret(below(driver, "then"), "", func(at string) { secrets[name] = append(secrets[name], at) })
-	}
-	delete(below(root, "properties", "providers").(map[string]any), "additionalProperties")
-	eachSecret(root, "", func(at string) { t.Errorf("the cluster file takes a secret at %s, where this test plants none", at) })
-	return secrets
-}
-
-// below goes down a document by keys; it returns nil where there is nothing.
-func below(node any, keys ...string) any {
-	for _, key := range keys {
-		mapping, _ := node.(map[string]any)
-		node = mapping[key]
-	}
-	return node
-}
-
-// eachSecret calls yield with the path of everything in a schema that may stand elsewhere, as {env: NAME} and {file: path}:
-// secrets, and nothing else.
-func eachSecret(node any, at string, yield func(at string)) {
-	mapping, ok := node.(map[string]any)
-	if !ok {
-		return
-	}
-	if forms, _ := mapping["oneOf"].([]any); slices.ContainsFunc(forms, func(f any) bool { return below(f, "properties", "env") != nil }) {
-		yield(strings.TrimPrefix(at, "."))
-		return
-	}
-	properties, _ := mapping["properties"].(map[string]any)
-	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		eachSecret(properties[key], at+"."+key, yield)
-	}
-	eachSecret(mapping["items"], at+".[]", yield)
-	eachSecret(mapping["additionalProperties"], at+".any", yield)
-	for _, key := range []string{"then", "allOf", "anyOf", "oneOf"} {
-		parts, _ := mapping[key].([]any)
-		for _, part := range append(parts, mapping[key]) {
-			eachSecret(part, at, yield)
-		}
-	}
-}
-
-// vaultConfig has a secret in each place where a driver's configuration may have one.
-type vaultConfig struct {
-	Token secret.Secret `yaml:"token"`
-	Name  string        `yaml:"name"`
-	TLS   struct {
-		Key        secret.Secret `yaml:"key"`
-		Passphrase secret.Secret `yaml:"passphrase"`
-	} `yaml:"tls"`
-	Accounts []struct {
-		Password secret.Secret `yaml:"password"`
-	} `yaml:"accounts"`
-	Keys []secret.Secret `yaml:"keys"`
-}
-
-// TestSchemaTellsSecrets finds the secrets of a driver in its schema, and gives it a value for each.
-func TestSchemaTellsSecrets(t *testing.T) {
-	vault := providers.Driver{Name: "vault", NewConfig: func() any { return new(vaultConfig) }}
-	plain := providers.Driver{Name: "plain", NewConfig: func() any { return new(struct{}) }}
-	schema, err := spec.Schema(providers.NewRegistry(plain, vault))
-	if err != nil {
-		t.Fatal(err)
-	}
-	secrets := schemaSecrets(t, schema)
-	want := []string{"accounts.[].password", "keys.[]", "tls.key", "tls.passphrase", "token"}
-	if got := secrets["vault"]; len(secrets) != 1 || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		t.Fatalf("found %v, want %q of vault", secrets, want)
-	}
-	config := map[string]any{}
-	for _, at := range secrets["vault"] {
-		put(config, strings.Split(at, "."), at)
-	}
-	text, err := json.Marshal(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const filled = `{"accounts":[{"password":"accounts.[].password"}],"keys":["keys.[]"],` +
-		`"tls":{"key":"tls.key","passphrase":"tls.passphrase"},"token":"token"}`
-	if string(text) != filled {
-		t.Errorf("filled in %s, want %s", text, filled)
-	}
 }

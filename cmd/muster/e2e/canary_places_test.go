@@ -69,8 +69,9 @@ func (c *canaries) configOf(path string) join.Config {
 func (c *canaries) nameKeys() {
 	c.t.Helper()
 	for _, name := range []string{"ca", "issuer", "operator"} {
-		for _, cluster := range []string{"canaries", "wrong"} {
-			c.nameKey("key "+name, filepath.Join(c.state, cluster, name+".key"))
+		paths, _ := filepath.Glob(filepath.Join(c.state, "*", name+".key")) // a run that was refused leaves keys too
+		for _, path := range paths {
+			c.nameKey("key "+name, path)
 		}
 	}
 	for _, d := range c.hostDirs() {
