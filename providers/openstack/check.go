@@ -60,7 +60,7 @@ func (s *session) checkVersion(ctx context.Context) error {
 	}
 	supported, err := versions.IsSupported(computeVersion)
 	if err == nil && !supported {
-		return fmt.Errorf("Nova must speak version %s of its API, which came with Stein, and speaks up to %d.%d: %w",
+		return fmt.Errorf("the compute service must speak version %s of its API, which came with Stein, and speaks up to %d.%d: %w",
 			computeVersion, versions.MaxMajor, versions.MaxMinor, providers.ErrInvalid)
 	}
 	return err

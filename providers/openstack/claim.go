@@ -86,26 +86,27 @@ func judge(list []ports.Port, now time.Time, settle time.Duration, since func(po
 	return decision
 }
 
-// claim is the right to make a host's server, or the server that makes it needless.
+// claim is the right to make a host, or the host that makes it needless.
 type claim struct {
 	port  ports.Port
-	found *server
+	found *providers.Instance
 }
 
 // claimant is a host that wants a server.
 type claimant struct {
 	owner   owner
 	id      providers.Identity
-	network string                                  // the first of the host
-	groups  func(context.Context) ([]string, error) // of its ports
+	network string                                             // the first of the host
+	groups  func(context.Context) ([]string, error)            // of its ports
+	find    func(context.Context) (*providers.Instance, error) // looks for the host
 }
 
 // claimHost finds the host's server, or makes the port that is the claim to its identity. It waits for others who make the
 // host, and takes over from those who are gone.
 func (p *Provider) claimHost(ctx context.Context, s *session, who claimant) (claim, error) {
-	var wait pauses
+	wait := p.pauses()
 	for {
-		found, err := p.findServer(ctx, s, who.owner, who.id)
+		found, err := who.find(ctx)
 		if err != nil || found != nil {
 			return claim{found: found}, err
 		}
@@ -113,8 +114,13 @@ func (p *Provider) claimHost(ctx context.Context, s *session, who claimant) (cla
 		if err != nil {
 			return claim{}, err
 		}
-		if found, err = s.boundServer(ctx, who.owner, who.id, list); err != nil || found != nil {
-			return claim{found: found}, err
+		bound, err := s.boundServer(ctx, who.owner, who.id, list)
+		if err != nil {
+			return claim{}, err
+		}
+		if bound != nil {
+			made := bound.instance(who.id)
+			return claim{found: &made}, nil
 		}
 		switch p.judge(who.id, list) {
 		case verdictFree:
@@ -158,7 +164,7 @@ func (p *Provider) makeClaim(ctx context.Context, s *session, who claimant) (min
 	if err != nil {
 		return mine, false, err
 	}
-	mine, err = s.makePort(ctx, who.owner, who.id, who.network, groups)
+	mine, err = p.makePort(ctx, s, who.owner, who.id, who.network, groups)
 	if err != nil {
 		p.claims.setLost(who.id.ID(), !refused(err))
 		return mine, false, err

@@ -57,12 +57,15 @@ func (p *Provider) createServer(
 	}
 	o := p.owner(req.Cluster)
 	groups := func(ctx context.Context) ([]string, error) { return p.groupsOf(ctx, s, o, settings) }
-	claimed, err := p.claimHost(ctx, s, claimant{owner: o, id: req.Identity, network: what.networks[0], groups: groups})
+	claimed, err := p.claimHost(ctx, s, claimant{
+		owner: o, id: req.Identity, network: what.networks[0], groups: groups,
+		find: func(ctx context.Context) (*providers.Instance, error) { return p.findServer(ctx, s, o, req.Identity) },
+	})
 	if err != nil {
 		return providers.Instance{}, err
 	}
 	if claimed.found != nil {
-		return claimed.found.instance(req.Identity), nil
+		return *claimed.found, nil
 	}
 	held := []ports.Port{claimed.port}
 	made, asked, err := p.build(ctx, s, req, settings, what, &held)
@@ -130,7 +133,7 @@ func (p *Provider) build(
 		return made, false, err
 	}
 	for _, network := range what.networks[1:] {
-		port, err := s.makePort(ctx, o, req.Identity, network, groups)
+		port, err := p.makePort(ctx, s, o, req.Identity, network, groups)
 		if err != nil {
 			return made, false, err
 		}

@@ -93,7 +93,7 @@ func (p *Provider) endServer(ctx context.Context, s *session, o owner, id provid
 		}
 		mine = append(mine, volume.ID)
 	}
-	var wait pauses
+	wait := p.pauses()
 	for {
 		// Asked for again, since a server that was being built may not have heard it.
 		if err := s.deleteServer(ctx, doomed.ID); err != nil && !hasStatus(err, http.StatusConflict) {
@@ -169,7 +169,7 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 // cleanNetwork deletes floating IPs and ports. While a port may still be somebody's claim, or has a server that lists did
 // not show, it waits and ends the server.
 func (p *Provider) cleanNetwork(ctx context.Context, s *session, o owner) error {
-	var wait pauses
+	wait := p.pauses()
 	for {
 		list, err := s.portsOf(ctx, o, "")
 		if err != nil {

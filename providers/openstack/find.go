@@ -12,14 +12,15 @@ import (
 
 // findServer finds the server of a host. When there are several, those without the host's port cannot live and are
 // removed.
-func (p *Provider) findServer(ctx context.Context, s *session, o owner, id providers.Identity) (*server, error) {
+func (p *Provider) findServer(ctx context.Context, s *session, o owner, id providers.Identity) (*providers.Instance, error) {
 	list, err := s.serversOf(ctx, o, identityTag(id))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	slices.SortFunc(list, older)
 	if len(list) == 1 {
-		return &list[0], nil
+		made := list[0].instance(id)
+		return &made, nil
 	}
 	held, err := s.portsOf(ctx, o, portName(id))
 	if err != nil {
@@ -32,7 +33,8 @@ func (p *Provider) findServer(ctx context.Context, s *session, o owner, id provi
 			return nil, err
 		}
 	}
-	return &kept, nil
+	made := kept.instance(id)
+	return &made, nil
 }
 
 // keep chooses the server that a host's port belongs to, or the first.

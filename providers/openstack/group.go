@@ -117,7 +117,28 @@ func (p *Provider) ownGroup(ctx context.Context, s *session, o owner) (string, e
 	if known, ok := p.found.get(key, p.now()); ok {
 		return known.id, nil
 	}
-	group, err := sole(ctx, func(g groups.SecGroup) string { return g.ID },
+	for {
+		group, err := s.soleGroup(ctx, o)
+		if err == nil {
+			err = s.openPorts(ctx, group, p.openings())
+		}
+		if hasStatus(err, http.StatusNotFound) { // its maker gave way to another
+			if err := giveWay(ctx); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		p.found.put(key, named{id: group.ID}, p.now().Add(lookupLife))
+		return group.ID, nil
+	}
+}
+
+// soleGroup finds an owner's security group, or makes it.
+func (s *session) soleGroup(ctx context.Context, o owner) (groups.SecGroup, error) {
+	return sole(ctx, func(g groups.SecGroup) string { return g.ID },
 		func(ctx context.Context) ([]groups.SecGroup, error) { return s.ownGroups(ctx, o) },
 		func(ctx context.Context) (groups.SecGroup, error) {
 			made, err := groups.Create(ctx, s.network, groups.CreateOpts{Name: o.group(), Description: o.description()}).Extract()
@@ -128,14 +149,6 @@ func (p *Provider) ownGroup(ctx context.Context, s *session, o owner) (string, e
 		},
 		func(ctx context.Context, g groups.SecGroup) error { return s.deleteGroup(ctx, g.ID) },
 	)
-	if err == nil {
-		err = s.openPorts(ctx, group, p.openings())
-	}
-	if err != nil {
-		return "", err
-	}
-	p.found.put(key, named{id: group.ID}, p.now().Add(lookupLife))
-	return group.ID, nil
 }
 
 // openings are what the configuration lets in.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,7 +16,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/allocations"
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
 	"github.com/musterhq/muster/providers"
@@ -90,33 +92,63 @@ func labSettings(change ...func(*Settings)) *Settings {
 }
 
 func TestLabConformance(t *testing.T) {
-	providertest.Run(t, labFixture(labSettings(), "POST /compute/v2.1/servers"))
+	providertest.Run(t, labFixture("lab", labSettings(), "POST /compute/v2.1/servers"))
 }
 
-func labFixture(settings *Settings, crashAt string) providertest.Factory {
+// TestLabConformanceOfNetwork has floating IPs and a server group too. The lab has no block storage.
+func TestLabConformanceOfNetwork(t *testing.T) {
+	settings := labSettings(func(s *Settings) { s.FloatingIP, s.ServerGroup = "public", "soft-anti-affinity" })
+	providertest.RunCrash(t, labFixture("lab", settings, "POST /compute/v2.1/servers"))
+}
+
+// TestLabConformanceOfMetal makes hosts of Ironic's nodes through Nova.
+func TestLabConformanceOfMetal(t *testing.T) {
+	settings := labSettings(func(s *Settings) { s.Flavor, s.BareMetal = "baremetal.small", true })
+	providertest.Run(t, labFixture("lab", settings, "POST /compute/v2.1/servers"))
+}
+
+// TestLabConformanceOfNodes makes hosts of Ironic's nodes directly.
+func TestLabConformanceOfNodes(t *testing.T) {
+	settings := labSettings(func(s *Settings) { s.Flavor, s.ResourceClass = "", "baremetal.small" })
+	providertest.Run(t, labFixture("lab-admin", settings, "PUT /baremetal/v1/nodes/{id}/states/provision"))
+}
+
+func labFixture(cloud string, settings *Settings, crashAt string) providertest.Factory {
 	return func(t *testing.T) providertest.Fixture {
-		l := newLab(t, "lab")
-		p := l.provider(t)
-		t.Cleanup(func() { endAll(t, l.provider(t)) })
+		l := newLab(t, cloud)
+		p := l.provider(t, func(c *Config) { c.Baremetal = settings.direct() })
+		t.Cleanup(func() { endAll(t, p) })
 		return providertest.Fixture{
 			Provider: p,
 			Settings: settings,
 			Patience: labPatience,
-			Reopen:   func(t *testing.T) providers.Provider { return l.provider(t) },
+			Reopen:   func(t *testing.T) providers.Provider { return l.provider(t, func(c *Config) { *c = p.config }) },
 			Stop: func(ctx context.Context, instance providers.Instance) error {
 				s, err := p.session(ctx)
 				if err != nil {
 					return err
 				}
+				if settings.direct() {
+					return l.stopNode(ctx, p, s, instance.Identity)
+				}
 				return classified(ctx, servers.Stop(ctx, s.compute, instance.ID).ExtractErr())
 			},
 			Plant: func(t *testing.T, tags map[string]string) func() bool { return l.plant(t, p, tags) },
 			Crash: func(t *testing.T, req providers.CreateRequest) {
-				crashIn(t, l.Gate, l.provider(t), req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
+				crashIn(t, l.Gate, l.provider(t, func(c *Config) { *c = p.config }), req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
 			},
 			Leftovers: func(t *testing.T, cluster string) []string { return l.leftovers(t, p, cluster) },
 		}
 	}
+}
+
+// stopNode powers a node off.
+func (l *lab) stopNode(ctx context.Context, p *Provider, s *session, id providers.Identity) error {
+	m, there, err := s.findMachine(ctx, p.owner(id.Cluster), id)
+	if err != nil || !there {
+		return fmt.Errorf("host %s has no node: %w", id.Host, err)
+	}
+	return classified(ctx, nodes.ChangePowerState(ctx, s.baremetal, m.node.UUID, nodes.PowerStateOpts{Target: nodes.PowerOff}).ExtractErr())
 }
 
 // plant makes a server of somebody else.
@@ -127,7 +159,7 @@ func (l *lab) plant(t *testing.T, p *Provider, tags map[string]string) func() bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	what, err := p.lookUp(ctx, s, *labSettings())
+	what, err := p.lookUp(ctx, s, *labSettings()) // whatever the hosts are
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +177,7 @@ func (l *lab) plant(t *testing.T, p *Provider, tags map[string]string) func() bo
 		}
 		return fmt.Sprint(found.Status, found.Task, found.Metadata)
 	}
-	var wait pauses
+	wait := p.pauses()
 	for !strings.HasPrefix(look(), statusActive) {
 		if err := wait.wait(ctx); err != nil {
 			t.Fatal(err)
@@ -182,8 +214,19 @@ func (l *lab) leftovers(t *testing.T, p *Provider, cluster string) []string {
 	for _, each := range sets {
 		left = append(left, "server group "+each.name)
 	}
-	addresses, addressErr := s.floatingIPs(ctx, o)
-	left = append(left, addresses...)
+	addresses, addressErr := s.listFloatingIPs(ctx, floatingips.ListOpts{Description: o.description()})
+	for _, each := range addresses {
+		left = append(left, "floating IP "+each.FloatingIP)
+	}
+	if s.baremetal != nil {
+		machines, err := s.machines(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range machines {
+			left = append(left, "allocation of "+id.Host)
+		}
+	}
 	for _, err := range []error{err, portErr, groupErr, setErr, addressErr} {
 		if err != nil {
 			t.Fatal(err)
@@ -206,6 +249,9 @@ func endAll(t *testing.T, p *Provider) {
 		err = servers.ExtractServersInto(pages, &all)
 	}
 	clusters := map[string]bool{testCluster: true}
+	if s.baremetal != nil {
+		endNodes(t, p, s, clusters)
+	}
 	for _, each := range all {
 		id, tagged := providers.IdentityFromTags(each.Metadata)
 		if tagged && each.Metadata[tagProvider] == p.name {
@@ -230,6 +276,25 @@ func endAll(t *testing.T, p *Provider) {
 	for cluster := range clusters {
 		if err := p.Cleanup(ctx, cluster); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// endNodes destroys hosts that are nodes.
+func endNodes(t *testing.T, p *Provider, s *session, clusters map[string]bool) {
+	ctx := context.WithoutCancel(t.Context())
+	pages, err := allocations.List(s.baremetal, allocations.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	list, _ := allocations.ExtractAllocations(pages)
+	for _, each := range list {
+		if id, tagged := providers.IdentityFromTags(each.Extra); tagged && each.Extra[tagProvider] == p.name {
+			clusters[id.Cluster] = true
+			if err := p.destroyNode(ctx, s, id); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
@@ -302,7 +367,7 @@ func TestLabMany(t *testing.T) {
 	}
 	created := l.Calls()
 	t.Logf("%d hosts accepted after %v with %d calls: %v", hosts, time.Since(began).Round(time.Second), total(created), created)
-	var wait pauses
+	wait := p.pauses()
 	for running := 0; running < hosts; {
 		list, err := p.List(t.Context(), testCluster)
 		if err != nil {
@@ -322,5 +387,4 @@ func TestLabMany(t *testing.T) {
 	if n := total(created); n > 5*hosts+30 {
 		t.Errorf("%d calls for %d hosts", n, hosts)
 	}
-	_ = maps.Keys(created)
 }

@@ -39,6 +39,8 @@ type Provider struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	pace time.Duration // the first pause between looks at something that takes a while
+
 	hosts  locks // by host: Create, Start and Destroy
 	shared locks // by what is looked up or made once
 	login  *session
@@ -53,6 +55,7 @@ func New(name string, config Config, env providers.Environment) (*Provider, erro
 	}
 	p := &Provider{
 		name: name, config: config, dir: env.Dir, log: cmp.Or(env.Log, slog.New(slog.DiscardHandler)), now: env.Now,
+		pace: firstPause,
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -128,14 +131,16 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // pauses are ever longer times between looks at something that takes a while.
-type pauses struct{ next time.Duration }
+type pauses struct{ first, next time.Duration }
 
 const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
 )
 
+func (p *Provider) pauses() *pauses { return &pauses{first: p.pace} }
+
 func (p *pauses) wait(ctx context.Context) error {
-	p.next = min(max(p.next*3/2, firstPause), longestPause)
+	p.next = min(max(p.next*3/2, p.first), longestPause)
 	return pause(ctx, p.next)
 }

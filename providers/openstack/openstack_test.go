@@ -34,6 +34,7 @@ func testProvider(t *testing.T, cloud *openstacktest.Cloud, change ...func(*Conf
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.pace = 5 * time.Millisecond
 	t.Cleanup(p.close)
 	return p
 }
@@ -71,24 +72,43 @@ func TestConformance(t *testing.T) {
 			s.Metadata = map[string]string{"team": "billing"}
 		}),
 		"bare metal": testSettings(func(s *Settings) { s.Flavor, s.BareMetal = openstacktest.Metal, true }),
+		"node":       nodeSettings(func(s *Settings) { s.ResourceClass = "baremetal.small" }),
+		"node and number": nodeSettings(func(s *Settings) {
+			s.ResourceClass, s.Networks = "baremetal.small", []string{openstacktest.Network, openstacktest.Second}
+			s.FloatingIP = openstacktest.Public
+		}),
 	} {
+		crashAt := "POST /compute/v2.1/servers"
+		if settings.direct() {
+			crashAt = "PUT /baremetal/v1/nodes/{id}/states/provision"
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			providertest.Run(t, fixture(settings, "POST /compute/v2.1/servers"))
+			providertest.Run(t, fixture(settings, crashAt))
 		})
 	}
+}
+
+// withNodes is a provider whose hosts may be nodes.
+func withNodes(c *Config) { c.Baremetal = true }
+
+func nodeSettings(change ...func(*Settings)) *Settings {
+	return testSettings(append([]func(*Settings){func(s *Settings) { s.Flavor = "" }}, change...)...)
 }
 
 // fixture is a test cloud for the conformance suite, in which creates crash before the first call of a pattern.
 func fixture(settings *Settings, crashAt string) providertest.Factory {
 	return func(t *testing.T) providertest.Fixture {
 		cloud := openstacktest.New(t)
-		p := testProvider(t, cloud)
+		p := testProvider(t, cloud, withNodes)
 		return providertest.Fixture{
 			Provider: p,
 			Settings: settings,
-			Reopen:   func(t *testing.T) providers.Provider { return testProvider(t, cloud) },
+			Reopen:   func(t *testing.T) providers.Provider { return testProvider(t, cloud, withNodes) },
 			Stop: func(_ context.Context, instance providers.Instance) error {
+				if allocation, isNode := strings.CutPrefix(instance.ID, nodePrefix); isNode {
+					return cloud.PowerOffNode(allocation)
+				}
 				return cloud.PowerOff(instance.ID)
 			},
 			Plant: func(t *testing.T, tags map[string]string) func() bool {
@@ -108,7 +128,7 @@ func fixture(settings *Settings, crashAt string) providertest.Factory {
 // crash ends a create by another process at a call: before it, or after it was carried out.
 func crash(t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool) bool {
 	t.Helper()
-	return crashIn(t, cloud.Gate, testProvider(t, cloud), req, at, after)
+	return crashIn(t, cloud.Gate, testProvider(t, cloud, withNodes), req, at, after)
 }
 
 func crashIn(
@@ -137,7 +157,7 @@ func crashIn(
 func leftovers(cloud *openstacktest.Cloud, cluster string) []string {
 	var left []string
 	for _, each := range cloud.Everything() {
-		if strings.Contains(each, cluster) || strings.HasPrefix(each, "server web") {
+		if strings.Contains(each, cluster) || strings.HasPrefix(each, "server web") || strings.HasPrefix(each, "interface of") {
 			left = append(left, each)
 		}
 	}

@@ -28,15 +28,22 @@ func (s *session) portsOf(ctx context.Context, o owner, name string) ([]ports.Po
 }
 
 // makePort makes a port of a host. Whole machines have none of the firewalls that security groups are.
-func (s *session) makePort(ctx context.Context, o owner, id providers.Identity, network string, groups []string) (ports.Port, error) {
+func (p *Provider) makePort(ctx context.Context, s *session, o owner, id providers.Identity, network string, groups []string) (ports.Port, error) {
 	if groups == nil {
 		groups = []string{}
 	}
 	port, err := ports.Create(ctx, s.network, ports.CreateOpts{
 		NetworkID: network, Name: portName(id), Description: o.description(), SecurityGroups: &groups,
 	}).Extract()
+	err = classified(ctx, err)
+	var refusal *apiError
+	if errors.As(err, &refusal) && refusal.kind == "SecurityGroupNotFound" {
+		// It was there a moment ago. It is looked up, or made, by the next try.
+		p.found.forget()
+		refusal.class = providers.ErrUnavailable
+	}
 	if err != nil {
-		return ports.Port{}, classified(ctx, err)
+		return ports.Port{}, err
 	}
 	return *port, nil
 }
@@ -73,16 +80,6 @@ func (s *session) makeFloatingIP(ctx context.Context, o owner, network, port str
 		FloatingNetworkID: network, PortID: port, Description: o.description(),
 	}).Extract()
 	return classified(ctx, err)
-}
-
-// floatingIPs are the addresses of the owner's floating IPs.
-func (s *session) floatingIPs(ctx context.Context, o owner) ([]string, error) {
-	list, err := s.listFloatingIPs(ctx, floatingips.ListOpts{Description: o.description()})
-	addresses := make([]string, len(list))
-	for i, each := range list {
-		addresses[i] = each.FloatingIP
-	}
-	return addresses, err
 }
 
 func (s *session) listFloatingIPs(ctx context.Context, which floatingips.ListOpts) ([]floatingips.FloatingIP, error) {

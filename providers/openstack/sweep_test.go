@@ -22,29 +22,51 @@ func everySetting() *Settings {
 	})
 }
 
+// everyNodeSetting makes one of every kind of resource that a node of Ironic may have.
+func everyNodeSetting() *Settings {
+	return nodeSettings(func(s *Settings) {
+		s.Networks, s.FloatingIP = []string{openstacktest.Network, openstacktest.Second}, openstacktest.Public
+		s.ResourceClass = "baremetal.small"
+	})
+}
+
 // hasty is a provider that waits less for others, for tests that make it wait often.
-func hasty(c *Config) { c.Settle = hastySettle }
+func hasty(c *Config) { c.Settle, c.Baremetal = hastySettle, true }
 
-const hastySettle = testSettle / 3
+const hastySettle = testSettle / 5
 
-// whole is what there is of one host with every setting.
-var whole = map[string]int{"server": 1, "port": 2, "floating IP": 1, "security group": 1, "affinity group": 1, "volume": 1}
+// sort is a kind of host, and what there is of one.
+type sort struct {
+	settings *Settings
+	whole    map[string]int
+}
+
+var sorts = map[string]sort{
+	"server": {everySetting(), map[string]int{
+		"server": 1, "port": 2, "floating IP": 1, "security group": 1, "affinity group": 1, "volume": 1, "allocation": 0, "interface": 0,
+	}},
+	"node": {everyNodeSetting(), map[string]int{
+		"server": 0, "port": 2, "floating IP": 1, "security group": 0, "affinity group": 0, "volume": 0, "allocation": 1, "interface": 2,
+	}},
+}
 
 // TestCrashOfCreate ends a create before and after each of its calls, goes on or gives up in another process, and counts
 // what there is then. In half of the cases lists do not show new servers for a while.
 func TestCrashOfCreate(t *testing.T) {
-	calls := callsOf(t, func(p *Provider) error {
-		_, err := p.Create(t.Context(), testRequest("web-1", everySetting()))
-		return err
-	})
-	for _, hide := range []time.Duration{0, hastySettle / 2} {
-		for n := 1; n <= calls; n++ {
-			for _, after := range []bool{false, true} {
-				for _, goOn := range []bool{true, false} {
-					t.Run(fmt.Sprintf("hide=%t/call=%d/after=%t/resume=%t", hide > 0, n, after, goOn), func(t *testing.T) {
-						t.Parallel()
-						crashOfCreate(t, hide, n, after, goOn)
-					})
+	for name, kind := range sorts {
+		calls := callsOf(t, func(p *Provider) error {
+			_, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
+			return err
+		})
+		for _, hide := range []time.Duration{0, hastySettle / 2} {
+			for n := 1; n <= calls; n++ {
+				for _, after := range []bool{false, true} {
+					for _, goOn := range []bool{true, false} {
+						t.Run(fmt.Sprintf("%s/hide=%t/call=%d/after=%t/resume=%t", name, hide > 0, n, after, goOn), func(t *testing.T) {
+							t.Parallel()
+							crashOfCreate(t, kind, hide, n, after, goOn)
+						})
+					}
 				}
 			}
 		}
@@ -55,7 +77,7 @@ func TestCrashOfCreate(t *testing.T) {
 func callsOf(t *testing.T, do func(*Provider) error) int {
 	t.Helper()
 	cloud := openstacktest.New(t)
-	if err := do(testProvider(t, cloud)); err != nil {
+	if err := do(testProvider(t, cloud, withNodes)); err != nil {
 		t.Fatal(err)
 	}
 	return total(cloud.Calls())
@@ -68,10 +90,10 @@ func total(calls map[string]int) (n int) {
 	return n
 }
 
-func crashOfCreate(t *testing.T, hide time.Duration, n int, after, goOn bool) {
+func crashOfCreate(t *testing.T, kind sort, hide time.Duration, n int, after, goOn bool) {
 	cloud := openstacktest.New(t)
 	cloud.Hide = hide
-	req := testRequest("web-1", everySetting())
+	req := testRequest("web-1", kind.settings)
 	if !crash(t, cloud, req, func(call openstacktest.Call) bool { return call.Number == n }, after) {
 		t.Fatal("there is no such call")
 	}
@@ -81,25 +103,26 @@ func crashOfCreate(t *testing.T, hide time.Duration, n int, after, goOn bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantWhole(t, cloud, made.ID)
+		wantWhole(t, cloud, kind, made)
 		again, err := testProvider(t, cloud, hasty).Create(t.Context(), req)
 		if err != nil || again.ID != made.ID {
 			t.Fatalf("created %s and then %s: %v", made.ID, again.ID, err)
 		}
-		wantWhole(t, cloud, made.ID)
+		wantWhole(t, cloud, kind, made)
 	}
 	tearDown(t, cloud, p)
 }
 
 // wantWhole checks that there is one host, whole, and nothing else.
-func wantWhole(t *testing.T, cloud *openstacktest.Cloud, id string) {
+func wantWhole(t *testing.T, cloud *openstacktest.Cloud, kind sort, made providers.Instance) {
 	t.Helper()
 	got := map[string]int{}
-	for kind := range whole {
-		got[kind] = cloud.Count(kind)
+	for each := range kind.whole {
+		got[each] = cloud.Count(each)
 	}
-	if !maps.Equal(got, whole) || !strings.Contains(strings.Join(cloud.Everything(), "\n"), id) {
-		t.Fatalf("there is %v, want %v of %s:\n%s", got, whole, id, strings.Join(cloud.Everything(), "\n"))
+	all := strings.Join(cloud.Everything(), "\n")
+	if !maps.Equal(got, kind.whole) || !kind.settings.direct() && !strings.Contains(all, made.ID) {
+		t.Fatalf("there is %v, want %v of %s:\n%s", got, kind.whole, made.ID, all)
 	}
 }
 
@@ -129,46 +152,58 @@ func tearDown(t *testing.T, cloud *openstacktest.Cloud, p *Provider) {
 
 // TestCrashOfDestroy ends a destroy, and then a clean-up, before and after each of its calls.
 func TestCrashOfDestroy(t *testing.T) {
-	for n := 1; n <= 24; n++ {
-		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("call=%d/after=%t", n, after), func(t *testing.T) {
-				t.Parallel()
-				cloud := openstacktest.New(t)
-				cloud.KeepVolumes = n%2 == 0
-				p := testProvider(t, cloud)
-				made, err := p.Create(t.Context(), testRequest("web-1", everySetting()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, kill := context.WithCancel(t.Context())
-				defer kill()
-				cloud.Reset()
-				cloud.SetFault(func(call openstacktest.Call) openstacktest.Fault {
-					if call.Number != n {
-						return openstacktest.Fault{}
-					}
-					kill()
-					return openstacktest.Fault{Drop: true, Unsent: !after}
+	for name, kind := range sorts {
+		for n := 1; n <= 24; n++ {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/call=%d/after=%t", name, n, after), func(t *testing.T) {
+					t.Parallel()
+					crashOfDestroy(t, kind, n, after)
 				})
-				if err := p.Destroy(ctx, made); err == nil {
-					_ = p.Cleanup(ctx, testCluster)
-				}
-				cloud.SetFault(nil)
-				tearDown(t, cloud, testProvider(t, cloud, hasty))
-			})
+			}
 		}
 	}
 }
 
+func crashOfDestroy(t *testing.T, kind sort, n int, after bool) {
+	cloud := openstacktest.New(t)
+	cloud.KeepVolumes = n%2 == 0
+	p := testProvider(t, cloud, hasty)
+	made, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	cloud.Reset()
+	cloud.SetFault(func(call openstacktest.Call) openstacktest.Fault {
+		if call.Number != n {
+			return openstacktest.Fault{}
+		}
+		kill()
+		return openstacktest.Fault{Drop: true, Unsent: !after}
+	})
+	if err := p.Destroy(ctx, made); err == nil {
+		_ = p.Cleanup(ctx, testCluster)
+	}
+	cloud.SetFault(nil)
+	tearDown(t, cloud, testProvider(t, cloud, hasty))
+}
+
 // TestFaults lets every call of a host's life fail once in each way, under the retries that every provider has.
 func TestFaults(t *testing.T) {
+	for name, kind := range sorts {
+		t.Run(name, func(t *testing.T) { faultsOf(t, kind) })
+	}
+}
+
+func faultsOf(t *testing.T, kind sort) {
 	life := func(t *testing.T, p providers.Provider, cloud *openstacktest.Cloud) error {
-		made, err := p.Create(t.Context(), testRequest("web-1", everySetting()))
+		made, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
 		if err != nil {
 			return fmt.Errorf("create: %w", err)
 		}
 		if cloud != nil {
-			wantWhole(t, cloud, made.ID)
+			wantWhole(t, cloud, kind, made)
 		}
 		list, err := p.List(t.Context(), testCluster)
 		if err != nil || len(list) != 1 || list[0].ID != made.ID {

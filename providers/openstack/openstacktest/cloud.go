@@ -112,7 +112,7 @@ func (c *Cloud) seed() {
 		{ID: uuid.NewString(), Name: Second, Project: Project},
 		{ID: uuid.NewString(), Name: Public, External: true, Shared: true, Project: "somebody"},
 	}
-	for i := range 3 {
+	for i := range 8 {
 		id := uuid.NewString()
 		c.nodes[id] = &node{UUID: id, Name: fmt.Sprintf("rack-%d", i+1), ResourceClass: "baremetal.small", Provision: "available", Power: "power off"}
 	}

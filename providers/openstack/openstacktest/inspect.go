@@ -33,6 +33,14 @@ func (c *Cloud) Everything() []string {
 	for _, v := range c.volumes {
 		all = append(all, "volume "+v.Name+" "+v.Metadata["muster.cluster"])
 	}
+	for _, a := range c.allocations {
+		all = append(all, "allocation "+a.Name+" "+a.Extra["muster.cluster"])
+	}
+	for _, n := range c.nodes {
+		for range n.vifs {
+			all = append(all, "interface of node "+n.Name)
+		}
+	}
 	slices.Sort(all)
 	return all
 }

@@ -65,6 +65,7 @@ type securityRule struct {
 func (c *Cloud) networkRoutes() {
 	const base = "/network/v2.0/"
 	c.route("GET "+base+"networks", (*request).listNetworks)
+	c.route("GET "+base+"subnets/{id}", (*request).showSubnet)
 	c.route("GET "+base+"ports", (*request).listPorts)
 	c.route("POST "+base+"ports", (*request).createPort)
 	c.route("DELETE "+base+"ports/{id}", (*request).deletePort)
@@ -106,6 +107,17 @@ func (r *request) listNetworks() answer {
 		return !matches(r.URL.Query(), map[string]string{"id": n.ID, "name": n.Name})
 	})
 	return ok(objects("networks", list))
+}
+
+// showSubnet shows the subnet of a network, which has its ID.
+func (r *request) showSubnet() answer {
+	if r.c.networkName(r.PathValue("id")) == "" {
+		return refuseNeutron(404, "SubnetNotFound", "Subnet %s could not be found.", r.PathValue("id"))
+	}
+	return ok(object("subnet", map[string]any{
+		"id": r.PathValue("id"), "network_id": r.PathValue("id"), "ip_version": 4, "cidr": "10.42.0.0/16", "gateway_ip": "10.42.0.1",
+		"dns_nameservers": []string{"10.42.0.1"}, "host_routes": []any{},
+	}))
 }
 
 func (r *request) listPorts() answer {
