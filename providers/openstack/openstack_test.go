@@ -119,8 +119,9 @@ func fixture(settings *Settings, crashAt string) providertest.Factory {
 			Crash: func(t *testing.T, req providers.CreateRequest) {
 				crash(t, cloud, req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
 			},
-			Leftovers: func(_ *testing.T, cluster string) []string { return leftovers(cloud, cluster) },
-			Errors:    errorCases(p),
+			CrashUpload: func(t *testing.T, image providers.Image) { crashUpload(t, cloud, image) },
+			Leftovers:   func(_ *testing.T, cluster string) []string { return leftovers(cloud, cluster) },
+			Errors:      errorCases(p),
 		}
 	}
 }
@@ -151,6 +152,16 @@ func crashIn(
 		t.Fatalf("crashed %t: create says %v", crashed, err)
 	}
 	return crashed
+}
+
+// crashUpload ends an upload in the middle of the file.
+func crashUpload(t *testing.T, cloud *openstacktest.Cloud, image providers.Image) {
+	t.Helper()
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	if _, err := testProvider(t, cloud).UploadImage(ctx, image, func(int64) { kill() }); err == nil {
+		t.Fatal("the upload was to crash")
+	}
 }
 
 // leftovers are the things in a cloud that name a cluster.

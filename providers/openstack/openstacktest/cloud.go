@@ -70,6 +70,7 @@ type Cloud struct {
 	volumes      map[string]*volume
 	nodes        map[string]*node
 	allocations  map[string]*allocation
+	burnt        map[string]bool // IDs of images that were given once
 	nextAddress  int
 }
 
@@ -79,7 +80,7 @@ func New(t testing.TB) *Cloud {
 		mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
 		tokens: map[string]bool{}, servers: map[string]*server{}, serverGroups: map[string]*serverGroup{},
 		ports: map[string]*port{}, floating: map[string]*floatingIP{}, groups: map[string]*securityGroup{},
-		images: map[string]*image{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
+		images: map[string]*image{}, burnt: map[string]bool{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
 	}
 	c.seed()
 	c.identityRoutes()
@@ -173,18 +174,28 @@ func objects[T any](key string, v []T) any {
 	return map[string]any{key: v}
 }
 
-// route adds a call. Everything but logging in and discovery needs a token.
+// route adds a call, which is carried out with the cloud locked.
 func (c *Cloud) route(pattern string, handle func(*request) answer) {
-	c.routes = append(c.routes, pattern)
-	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	c.stream(pattern, func(r *request) answer {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.advance()
+		return handle(r)
+	})
+}
+
+// stream adds a call. Everything but logging in and discovery needs a token.
+func (c *Cloud) stream(pattern string, handle func(*request) answer) {
+	c.routes = append(c.routes, pattern)
+	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		open := strings.HasPrefix(r.URL.Path, "/identity/") || strings.HasSuffix(r.URL.Path, "/") // discovery
-		if !open && !c.tokens[r.Header.Get("X-Auth-Token")] {
+		c.mu.Lock()
+		known := c.tokens[r.Header.Get("X-Auth-Token")]
+		c.mu.Unlock()
+		if !open && !known {
 			reply(w, http.StatusUnauthorized, map[string]any{"error": map[string]any{"message": "The request you have made requires authentication.", "code": 401}})
 			return
 		}
-		c.advance()
 		a := handle(&request{r, c})
 		for key, values := range a.header {
 			w.Header()[key] = values

@@ -1,6 +1,9 @@
 package openstacktest
 
 import (
+	"crypto/sha512"
+	"encoding/hex"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +16,10 @@ type image struct {
 	MinDisk    int    `json:"min_disk"`
 	MinRAM     int    `json:"min_ram"`
 	Visibility string `json:"visibility"`
+	Size       int64  `json:"size"`
+	Algorithm  string `json:"os_hash_algo,omitempty"`
+	Sum        string `json:"os_hash_value,omitempty"`
+	SHA256     string `json:"muster_sha256,omitempty"`
 }
 
 type volume struct {
@@ -26,6 +33,71 @@ type volume struct {
 
 func (c *Cloud) imageRoutes() {
 	c.route("GET /image/v2/images", (*request).listImages)
+	c.route("GET /image/v2/images/{id}", (*request).showImage)
+	c.route("POST /image/v2/images", (*request).createImage)
+	c.route("DELETE /image/v2/images/{id}", (*request).deleteImage)
+	c.stream("PUT /image/v2/images/{id}/file", (*request).fillImage)
+}
+
+func (r *request) showImage() answer {
+	i := r.c.images[r.PathValue("id")]
+	if i == nil {
+		return refuse(404, "No image found with ID %s", r.PathValue("id"))
+	}
+	return ok(i)
+}
+
+// createImage refuses IDs that were given before, those of deleted images too.
+func (r *request) createImage() answer {
+	var body struct {
+		ID         string `json:"id"`
+		Name       string `json:"name"`
+		Container  string `json:"container_format"`
+		Format     string `json:"disk_format"`
+		Visibility string `json:"visibility"`
+		SHA256     string `json:"muster_sha256"`
+	}
+	if err := r.read(&body); err != nil || body.Container != "bare" || !slices.Contains([]string{"raw", "qcow2"}, body.Format) {
+		return refuse(400, "%v", err)
+	}
+	if r.c.burnt[body.ID] {
+		return refuse(409, "Image ID %s already exists!", body.ID)
+	}
+	r.c.burnt[body.ID] = true
+	i := &image{ID: body.ID, Name: body.Name, Status: "queued", Visibility: body.Visibility, SHA256: body.SHA256}
+	r.c.images[i.ID] = i
+	return done(201, i)
+}
+
+func (r *request) deleteImage() answer {
+	if r.c.images[r.PathValue("id")] == nil {
+		return refuse(404, "Failed to find image %s to delete", r.PathValue("id"))
+	}
+	delete(r.c.images, r.PathValue("id"))
+	return done(204, nil)
+}
+
+// fillImage takes the contents of an image. Whose connection ends leaves it queued. The cloud is not locked.
+func (r *request) fillImage() answer {
+	c := r.c
+	c.mu.Lock()
+	i := c.images[r.PathValue("id")]
+	if i == nil || i.Status != "queued" {
+		c.mu.Unlock()
+		return refuse(409, "Image status transition to saving is not allowed")
+	}
+	i.Status = "saving"
+	c.mu.Unlock()
+	sum := sha512.New()
+	size, err := io.Copy(sum, r.Body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		i.Status = "queued"
+		return refuse(400, "%v", err)
+	}
+	i.Status, i.Size, i.Algorithm, i.Sum = "active", size, "sha512", hex.EncodeToString(sum.Sum(nil))
+	return done(204, nil)
 }
 
 func (r *request) listImages() answer {
