@@ -42,14 +42,17 @@ func groupsRoot() (string, error) {
 		bootNspawn, providers.ErrInvalid)
 }
 
-// hasController tells whether the unified hierarchy can limit something. Where version 1 is mounted beside, it cannot.
-func hasController(name string) bool {
-	root, err := groupsRoot()
+// limits tells whether a process's control group can limit something. Where version 1 is mounted beside, that has most of
+// the controllers.
+func limits(root string, pid int, controller string) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return false
 	}
-	data, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
-	return err == nil && slices.Contains(strings.Fields(string(data)), name)
+	_, path, _ := strings.Cut("\n"+string(data), "\n0::") // hierarchy 0 is the unified one
+	path, _, _ = strings.Cut(path, "\n")
+	available, err := os.ReadFile(filepath.Join(root, path, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(available)), controller)
 }
 
 // group puts a container's first process into its control group, before it starts others.

@@ -106,7 +106,12 @@ func (p *Provider) checkOverlay() error {
 }
 
 // script mounts what a container needs, where only it sees that, and runs it, again when its system reboots. It does
-// nothing unless it is told to: whoever started it may end first. Arguments: the image, and systemd-nspawn's command.
+// nothing unless it is told to: whoever started it may end first. Arguments: the image, where the unified hierarchy of control
+// groups is mounted, and systemd-nspawn's command.
+//
+// systemd-nspawn divides the control group that it starts in, and hands its controllers down. A group that does so has no
+// processes (cgroups(7), "no internal processes"), nor can it get one at the next boot; so the script and every boot have
+// one each.
 //
 // It is the first process of a PID namespace, so the kernel ends all of the container with it, however it ends, and after
 // that the mounts, the loop device and the network interface. What systemd-nspawn keeps in /run goes the same way.
@@ -114,9 +119,17 @@ const script = `
 read -r word <&3 && [ "$word" = go ] || exit 1
 exec 3<&-
 set -e
-image=$1
-shift
+image=$1 hierarchy=$2
+shift 2
 mount -t proc proc /proc
+while IFS= read -r line; do
+  case $line in 0::*) group=$hierarchy${line#0::} ;; esac
+done < /proc/self/cgroup
+mkdir -p "$group/keeper"
+echo 0 > "$group/keeper/cgroup.procs"
+for controller in $(cat "$group/cgroup.controllers"); do
+  { echo "+$controller" > "$group/cgroup.subtree_control"; } 2> /dev/null || :
+done
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=700 tmpfs /run/systemd/nspawn
 if [ -d "$image" ]; then mount --bind "$image" lower; else mount -t squashfs -o ro,loop "$image" lower; fi
@@ -129,9 +142,11 @@ if [ ! -e var.filled ]; then
 fi
 trap 'kill -TERM "$child"' TERM
 reboot=133 # EXIT_FORCE_RESTART of systemd, with --keep-unit
-code=$reboot
+code=$reboot boot=0
 while [ $code -eq $reboot ]; do
-  "$@" &
+  boot=$((boot + 1))
+  mkdir "$group/boot-$boot"
+  (echo 0 > "$group/boot-$boot/cgroup.procs" && exec "$@") &
   child=$!
   while kill -0 "$child" 2> /dev/null; do # a signal ends wait, too
     wait "$child" && code=0 || code=$?
@@ -140,7 +155,8 @@ done
 exit $code
 `
 
-// startContainer lays out and boots a container. Nothing of it runs.
+// startContainer boots a container of which nothing runs: it starts the script, gives it a control group, lays out the
+// directory, and opens the gate.
 func (p *Provider) startContainer(ctx context.Context, h host) (process, error) {
 	if err := h.clear(ctx); err != nil {
 		return process{}, err
@@ -149,7 +165,8 @@ func (p *Provider) startContainer(ctx context.Context, h host) (process, error) 
 	if err != nil {
 		return process{}, err
 	}
-	if err := h.layOut(at); err != nil {
+	groups, err := groupsRoot()
+	if err != nil {
 		return process{}, err
 	}
 	b := p.leases.bridgeOf(h.Container.Network, h.Container.NAT)
@@ -161,7 +178,7 @@ func (p *Provider) startContainer(ctx context.Context, h host) (process, error) 
 		return process{}, err
 	}
 	defer opener.Close() // closed without a word, the script ends
-	cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh", h.Container.Image}, h.nspawn(p.musterd, b)...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh", h.Container.Image, groups}, h.nspawn(p.musterd, b)...)...)
 	cmd.Env = append(p.environment(h), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1") // which a systemd since 256 asks for
 	cmd.ExtraFiles = []*os.File{gate}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -171,7 +188,13 @@ func (p *Provider) startContainer(ctx context.Context, h host) (process, error) 
 	if err := errors.Join(err, gate.Close()); err != nil {
 		return process{}, err
 	}
-	if err := errors.Join(p.step("gated"), h.group(ctx, keeper.pid), p.step("grouped")); err != nil {
+	if err := p.step("gated"); err != nil {
+		return process{}, err
+	}
+	if err := errors.Join(h.group(ctx, keeper.pid), p.step("grouped")); err != nil {
+		return process{}, err
+	}
+	if err := h.layOut(at, surroundings{resolv: resolvConf(), pids: limits(groups, keeper.pid, "pids")}); err != nil {
 		return process{}, err
 	}
 	_, err = opener.WriteString("go\n")
@@ -179,7 +202,7 @@ func (p *Provider) startContainer(ctx context.Context, h host) (process, error) 
 }
 
 // layOut makes a container's directories and the files that it is given.
-func (h host) layOut(at endpoint) error {
+func (h host) layOut(at endpoint, machine surroundings) error {
 	// What is below is only mounted over or replaced here; its own directories are the container's affair.
 	if err := os.RemoveAll(h.path(layerDir)); err != nil {
 		return err
@@ -206,7 +229,7 @@ func (h host) layOut(at endpoint) error {
 			return err
 		}
 	}
-	for _, file := range h.layer(at, surroundings{resolv: resolvConf(), pids: hasController("pids")}) {
+	for _, file := range h.layer(at, machine) {
 		if err := file.write(h.path(layerDir)); err != nil {
 			return err
 		}

@@ -241,9 +241,9 @@ func TestNspawnKilled(t *testing.T) {
 	n := newNetwork(t)
 	for i := range 12 {
 		c := nspawnLab(t, n)
-		c.upKilled(t, 300*time.Millisecond)
+		c.upKilled(t, 600*time.Millisecond)
 		if i%2 == 0 {
-			c.must("up", "--yes", "--no-wait")
+			c.must("up", "--yes")
 			if dirs := c.hostDirs(); len(dirs) != 3 {
 				t.Errorf("%d hosts, want three", len(dirs))
 			}
