@@ -180,18 +180,28 @@ func exists(path string) bool {
 
 // script mounts the overlay, in a mount namespace of its own, and runs systemd-nspawn until that ends by itself or the
 // test lets go of the pipe at descriptor 3. A systemd since 256 asks for unified control groups, podman
-// for keyrings.
+// for keyrings. Each host has a control group of its own: two systemds in one would end each other's units.
 const script = `
 tree=$1 dir=$2 machine=$3; shift 3
 mount -t overlay overlay -o "lowerdir=$tree,upperdir=$dir/upper,workdir=$dir/work" "$dir/root" || exit 1
-NOTIFY_SOCKET=$dir/notify SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --boot --register=no --keep-unit \
+while read -r line; do
+  case $line in *' - cgroup2 '*) read -r _ _ _ _ hierarchy _ <<< "$line" ;; esac
+done < /proc/self/mountinfo
+group=$hierarchy/$machine
+mkdir "$group" || exit 1
+export NOTIFY_SOCKET=$dir/notify SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+(echo 0 > "$group/cgroup.procs" && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
   --directory="$dir/root" --bind="$dir/var:/var" --machine="$machine" --notify-ready=yes --console=pipe \
-  --system-call-filter=@keyring "$@" \
+  --system-call-filter=@keyring "$@") \
   < /dev/null 3<&- &
 echo $! > "$dir/pid"
 (read -r line <&3; touch "$dir/over"; kill -TERM $! 2> /dev/null) &
 exec 3<&-
 wait %1
+for try in {1..100}; do # its processes may be still ending
+  find "$group" -depth -type d -exec rmdir {} + 2> /dev/null && break
+  sleep 0.05
+done
 [ ! -e "$dir/over" ] || { umount "$dir/root" && rm -rf "$dir"; }
 `
 
