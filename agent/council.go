@@ -31,7 +31,7 @@ func (a *agent) openCouncil(ctx context.Context) error {
 		return err
 	}
 	cfg := voter.Config{
-		Host: a.self, Dir: filepath.Join(a.root, etcdPath), Role: *a.id.Voter, Log: a.log,
+		Host: a.self, Dir: filepath.Join(a.root, etcdPath), Role: *a.id.Voter, Timing: voter.ForLease(a.Lease()), Log: a.log,
 		Files: voter.Files{
 			CA: a.storage.CAFile(), HostCert: a.storage.CertFile(), HostKey: a.storage.KeyFile(), Peer: a.storage.PeerFile(),
 		},

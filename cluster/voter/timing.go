@@ -21,14 +21,21 @@ type Timing struct {
 	Election  time.Duration // a voter that hears none for this long calls an election; 5 Heartbeats at least
 }
 
-// OneSite is for voters within a few milliseconds of each other. It is the default.
+// OneSite is for voters within a few milliseconds of each other, on machines of their own. It is the default.
 func OneSite() Timing {
 	return Timing{Heartbeat: 80 * time.Millisecond, Election: 400 * time.Millisecond}
 }
 
-// ManySites is for voters up to 150 ms apart: several regions, or clouds. Failover takes TTL + 8 s at most.
-func ManySites() Timing {
-	return Timing{Heartbeat: 250 * time.Millisecond, Election: 2500 * time.Millisecond}
+// ForLease fits the lease that an operator chose: whoever gives hosts three times as long to speak, because they are slow
+// or far apart, gives their voters three times as long too. At most it takes TTL + 4.7 s until a lease is over, and
+// round trips of 250 ms.
+func ForLease(ttl time.Duration) Timing {
+	const usual, longest = 5 * time.Second, 280 * time.Millisecond
+	t := OneSite()
+	heartbeat := (t.Heartbeat * ttl / usual).Truncate(time.Millisecond)
+	t.Heartbeat = min(max(heartbeat, t.Heartbeat), longest)
+	t.Election = 5 * t.Heartbeat
+	return t
 }
 
 // Failover is the longest that a lease of length ttl outlives the last sign of life of its holder, if that holder led.

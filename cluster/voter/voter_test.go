@@ -263,7 +263,8 @@ func TestTiming(t *testing.T) {
 		ok     bool
 	}{
 		"one site":            {OneSite(), true},
-		"many sites":          {ManySites(), true},
+		"a long lease":        {ForLease(10 * time.Minute), true},
+		"an odd lease":        {ForLease(7654321 * time.Microsecond), true},
 		"nothing":             {Timing{}, false},
 		"election too short":  {Timing{100 * ms, 400 * ms}, false},
 		"election too long":   {Timing{time.Second, time.Minute}, false},
@@ -278,6 +279,14 @@ func TestTiming(t *testing.T) {
 	const lease, promise = 5 * time.Second, 2 * time.Second
 	if got := OneSite().Failover(lease); got > lease+promise-300*ms {
 		t.Errorf("failover within one site takes up to %s, which leaves too little of %s", got, lease+promise)
+	}
+	if got := ForLease(lease); got != OneSite() {
+		t.Errorf("a lease of %s is kept with %+v", lease, got)
+	}
+	for _, lease := range []time.Duration{2 * time.Second, 15 * time.Second, time.Minute, 10 * time.Minute} {
+		if got := ForLease(lease).Failover(lease); got > lease+5*time.Second-300*ms {
+			t.Errorf("failover with a lease of %s takes up to %s", lease, got)
+		}
 	}
 }
 
