@@ -73,7 +73,7 @@ func (r *run) admitAll(ctx context.Context, b state.Bootstrap, absent map[string
 				switch {
 				case err == nil && h.Voter:
 					a.joined()
-				case err != nil && !errors.Is(err, context.Canceled):
+				case err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errGivenUp):
 					r.fail(h.Name, h.Provider, PhaseJoin, err)
 				}
 				return nil
@@ -104,6 +104,9 @@ func (r *run) admit(ctx context.Context, h roster.Host, s server) error {
 		if refused(err) {
 			return err
 		}
+		if r.hasFailed(h.Name) {
+			return errGivenUp
+		}
 		r.deps.Log.Debug("host not admitted yet", "host", h.Name, "error", err)
 		if rest.rest(ctx) == nil {
 			continue
@@ -122,6 +125,9 @@ func (r *run) admitOnce(ctx context.Context, h roster.Host, s server) error {
 	}
 	return join.ServeConn(ctx, conn, s.tls, s.handler)
 }
+
+// errGivenUp ends waiting for a host of which it is known already why it does not come.
+var errGivenUp = errors.New("the host has failed")
 
 // refused reports whether a host will never be admitted with the token that it has.
 func refused(err error) bool {

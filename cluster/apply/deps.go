@@ -23,13 +23,34 @@ type Deps struct {
 	// Connect makes a client of the cluster for the operator. members is where to look, newest knowledge first; it makes no
 	// call yet.
 	Connect func(root *x509.Certificate, operator pki.Pair, members roster.Roster) (Fleet, error)
-	// Musterd is where hosts of a provider fetch musterd. Hosts of a provider without an entry have it already.
-	Musterd  map[string][]cloudconfig.Download
+	// Musterd is how hosts of a provider get musterd, by the provider's name. Those of a provider without an entry have it.
+	Musterd map[string]Musterd
+	// Delivery does what is this machine's part in that. Nil when it has none.
+	Delivery Delivery
 	Reporter Reporter         // nil reports to nobody
 	Log      *slog.Logger     // nil discards
 	Now      func() time.Time // nil is time.Now
 	// Dial reaches a waiting host's API port. Nil is net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Musterd is how the hosts of one provider get musterd: one of its fields is set.
+type Musterd struct {
+	Downloads []cloudconfig.Download // they fetch it, from Delivery too
+	Pushed    bool                   // Delivery brings it to each of them
+}
+
+// Delivery is this machine's part in bringing musterd to hosts.
+type Delivery interface {
+	// Open begins to serve musterd and makes ready to push it. It is called before the first host is made, and says what
+	// would keep hosts from getting musterd. dir is a place for copies; unfinished is the user-data of all hosts that were
+	// asked for and have not joined: what it names must be served as it was.
+	Open(ctx context.Context, dir string, unfinished [][]byte) error
+	// Push brings musterd to a running instance that has an address, and starts it there. It returns when that is done, can
+	// never be, or ctx ends. Repeating it changes nothing.
+	Push(ctx context.Context, provider string, instance providers.Instance) error
+	// Close ends what Open began, when no Push runs any more.
+	Close(unfinished [][]byte) error
 }
 
 // Options change how a run goes.

@@ -13,6 +13,7 @@ const (
 	PhaseStart   Phase = "start"
 	PhaseDestroy Phase = "destroy"
 	PhaseBoot    Phase = "boot"    // waiting for an address
+	PhaseDeliver Phase = "deliver" // bringing musterd to it
 	PhaseJoin    Phase = "join"    // the host is told who the cluster is
 	PhaseForm    Phase = "form"    // the voters come together
 	PhaseReady   Phase = "ready"   // waiting until the host works

@@ -38,6 +38,7 @@ func (r *run) awaitReady(ctx context.Context, p plan.Plan) error {
 		} else {
 			r.deps.Log.Debug("cannot ask for the hosts' state", "error", err)
 		}
+		maps.DeleteFunc(open, func(_ string, a plan.Action) bool { return r.hasFailed(a.Host) })
 		if len(open) == 0 {
 			return nil
 		}

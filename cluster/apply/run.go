@@ -27,6 +27,8 @@ type run struct {
 	keys  state.Keys
 	fleet Fleet // nil before there is a cluster to speak to
 
+	undeliver func() error // closes the delivery; nil while it is not open
+
 	reporting sync.Mutex // one Report at a time
 
 	mu     sync.Mutex

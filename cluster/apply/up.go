@@ -32,6 +32,9 @@ func Up(ctx context.Context, deps Deps, opts Options) (Result, error) {
 	r := newRun(deps, opts, dir)
 	opts.CrashPoint("after state directory")
 	result, err := r.up(ctx)
+	if r.undeliver != nil {
+		err = errors.Join(err, r.undeliver())
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("interrupted: %w", cause)
 	}
@@ -59,6 +62,9 @@ func (r *run) up(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	if v := r.view(); v.Bootstrap != nil && !v.Formed {
+		if err := r.deliver(ctx, plan.Plan{}); err != nil {
+			return Result{}, err
+		}
 		if err := r.resume(ctx, *v.Bootstrap, seen); err != nil {
 			return Result{}, r.because(err)
 		}
@@ -107,6 +113,9 @@ func (r *run) preflight(ctx context.Context, p plan.Plan, endpoints []string) er
 		if err != nil {
 			return fmt.Errorf("cannot make hosts at provider %s: %w; nothing was changed", name, err)
 		}
+	}
+	if err := r.deliver(ctx, p); err != nil {
+		return fmt.Errorf("%w; nothing was changed", err)
 	}
 	return nil
 }

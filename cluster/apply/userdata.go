@@ -47,8 +47,10 @@ func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Docume
 	if err != nil {
 		return cloudconfig.Document{}, err
 	}
+	musterd := deps.Musterd[config.Provider]
 	first := cloudconfig.FirstBoot{
-		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Musterd: deps.Musterd[config.Provider],
+		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'),
+		Musterd: musterd.Downloads, Awaits: musterd.Pushed,
 		// No address: it is the provider that gives one, when the host is made.
 		Variables: cloudconfig.Variables{Cluster: config.ClusterName, Provider: config.Provider, Labels: config.Labels},
 	}

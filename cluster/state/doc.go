@@ -15,5 +15,6 @@
 //	demo/journal.jsonl                write-ahead journal, see Entry
 //	demo/tokens.json                  join tokens, hashed
 //	demo/roster.json                  members as last seen; where the CLI begins to look for the cluster
+//	demo/musterd/                     musterds that unfinished hosts were told to fetch, see package deliver
 //	demo/lock                         held by the one that writes; contains its process ID
 package state

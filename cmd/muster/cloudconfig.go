@@ -117,7 +117,11 @@ func (c *cli) render(host, format string) error {
 		}
 		return usage(hint, "no host of %s is called `%s`", c.file, host)
 	}
-	doc, err := apply.PreviewDocument(apply.Deps{Spec: s}, host)
+	deps := apply.Deps{Spec: s}
+	if err := c.deliverMusterd(&deps); err != nil {
+		return err
+	}
+	doc, err := apply.PreviewDocument(deps, host)
 	if err != nil {
 		return usage("", "%w", err)
 	}

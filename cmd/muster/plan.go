@@ -47,13 +47,17 @@ func (c *cli) printPlan(p plan.Plan, all bool) error {
 	})
 }
 
-// wantedDeps are deps for verbs that make what the cluster file says: its units are checked too.
+// wantedDeps are deps for verbs that make what the cluster file says: its units are checked too, and there must be a
+// musterd for the hosts.
 func (c *cli) wantedDeps() (apply.Deps, error) {
 	deps, err := c.deps()
 	if err != nil {
 		return deps, err
 	}
-	return deps, c.checkUnits(deps.Spec.Units)
+	if err := c.checkUnits(deps.Spec.Units); err != nil {
+		return deps, err
+	}
+	return deps, c.deliverMusterd(&deps)
 }
 
 // checkUnits tells what is wrong with the unit files of a cluster file, which only the voters would find out else. An
