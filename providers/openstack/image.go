@@ -13,27 +13,21 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 
-	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 
 	"github.com/musterhq/muster/providers"
 )
 
-// imageProperty is the property of an uploaded image that says what its file's SHA-256 is.
-const imageProperty = "muster_sha256"
+// imageProperty is the property of an uploaded image that says what people call it.
+const imageProperty = "muster_name"
 
-// maxEpochs bounds how often an image may be deleted and uploaded again. Glance never gives an ID twice.
-const maxEpochs = 64
+// imageName is the name of an uploaded image, by which settings name it.
+func imageName(sum string) string { return "muster-image-" + sum }
 
-// imageID is the ID under which an image is made, so that two uploads make one. It follows from the project and the sum;
-// epoch counts images of that sum that were deleted.
-func imageID(project, sum string, epoch int) string {
-	return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "muster image\x00%s\x00%s\x00%d", project, sum, epoch)).String()
-}
-
-// UploadImage uploads an image into the project. The reference is its ID.
+// UploadImage uploads an image into the project. The reference is its name there.
 func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, progress func(bytes int64)) (string, error) {
 	if err := wanted.Validate(); err != nil {
 		return "", err
@@ -55,13 +49,20 @@ func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, prog
 	wait := p.pauses()
 	for began := p.now(); ; {
 		image, err := s.ensureImage(ctx, wanted, file.format)
-		if err != nil || image.Status == images.ImageStatusActive {
-			return image.ID, err
+		if err != nil {
+			return "", err
+		}
+		if image.Status == images.ImageStatusActive {
+			return imageName(wanted.SHA256), nil
 		}
 		if image.Status == images.ImageStatusQueued {
 			err := s.send(ctx, p, image.ID, file, wanted, progress)
-			if !hasStatus(err, http.StatusConflict) { // somebody else sends it
-				return image.ID, err
+			if err == nil {
+				return imageName(wanted.SHA256), nil
+			}
+			// Somebody else sends it, or took it away again because there were two.
+			if !hasStatus(err, http.StatusConflict) && !hasStatus(err, http.StatusNotFound) && !hasStatus(err, http.StatusGone) {
+				return "", err
 			}
 		}
 		if p.now().Sub(began) > p.config.Settle {
@@ -127,27 +128,45 @@ func verify(sum hash.Hash, wanted providers.Image) error {
 }
 
 // ensureImage finds the image of a sum, whole or not, or makes it without contents.
-func (s *session) ensureImage(ctx context.Context, wanted providers.Image, format string) (*images.Image, error) {
+func (s *session) ensureImage(ctx context.Context, wanted providers.Image, format string) (images.Image, error) {
 	private := images.ImageVisibilityPrivate
-	for epoch := range maxEpochs {
-		id := imageID(s.project, wanted.SHA256, epoch)
-		found, err := s.imageByID(ctx, id)
-		if err != nil || found != nil {
-			return found, err
-		}
-		made, err := images.Create(ctx, s.image, images.CreateOpts{
-			ID: id, Name: wanted.Name, ContainerFormat: "bare", DiskFormat: format, Visibility: &private,
-			Properties: map[string]string{imageProperty: wanted.SHA256},
-		}).Extract()
-		if err = classified(ctx, err); !hasStatus(err, http.StatusConflict) {
-			return made, err
-		}
-		// Made meanwhile, or deleted at some time.
-		if found, err = s.imageByID(ctx, id); err != nil || found != nil {
-			return found, err
-		}
+	return sole(ctx, func(i images.Image) string { return i.ID },
+		func(ctx context.Context) ([]images.Image, error) { return s.uploaded(ctx, wanted.SHA256) },
+		func(ctx context.Context) (images.Image, error) {
+			made, err := images.Create(ctx, s.image, images.CreateOpts{
+				Name: imageName(wanted.SHA256), ContainerFormat: "bare", DiskFormat: format, Visibility: &private,
+				Properties: map[string]string{imageProperty: wanted.Name},
+			}).Extract()
+			if err != nil {
+				return images.Image{}, classified(ctx, err)
+			}
+			return *made, nil
+		},
+		func(ctx context.Context, i images.Image) error { return s.deleteImage(ctx, i.ID) },
+	)
+}
+
+// uploaded lists the project's images of a sum: one, or while it is being made more. One that is whole comes alone.
+func (s *session) uploaded(ctx context.Context, sum string) ([]images.Image, error) {
+	pages, err := images.List(s.image, images.ListOpts{Name: imageName(sum), Owner: s.project, Limit: pageSize}).AllPages(ctx)
+	if err != nil {
+		return nil, classified(ctx, err)
 	}
-	return nil, fmt.Errorf("image %s was deleted %d times: %w", wanted.SHA256, maxEpochs, providers.ErrConflict)
+	list, err := images.ExtractImages(pages)
+	if err != nil {
+		return nil, classified(ctx, err)
+	}
+	list = slices.DeleteFunc(list, func(i images.Image) bool {
+		return i.Status == images.ImageStatusDeleted || i.Status == images.ImageStatusPendingDelete || i.Status == images.ImageStatusKilled
+	})
+	if i := slices.IndexFunc(list, func(i images.Image) bool { return i.Status == images.ImageStatusActive }); i >= 0 {
+		return list[i : i+1], nil
+	}
+	return list, nil
+}
+
+func (s *session) deleteImage(ctx context.Context, id string) error {
+	return ignoreGone(classified(ctx, images.Delete(ctx, s.image, id).ExtractErr()))
 }
 
 // imageByID finds nothing when the image is not there, or going.
@@ -193,7 +212,7 @@ func (s *session) send(ctx context.Context, p *Provider, id string, file imageFi
 	value, _ := found.Properties["os_hash_value"].(string)
 	differs := cmp.Or(algorithm, "sha512") == "sha512" && value != "" && value != hex.EncodeToString(sum.Sum(nil))
 	if found.SizeBytes != file.size || differs {
-		err := ignoreGone(classified(ctx, images.Delete(ctx, s.image, id).ExtractErr()))
+		err := s.deleteImage(ctx, id)
 		return errors.Join(fmt.Errorf("%d of %d bytes arrived: %w", found.SizeBytes, file.size, providers.ErrUnavailable), err)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/allocations"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
@@ -28,7 +29,7 @@ import (
 )
 
 // labDir is where examples/openstack-lab keeps its cloud.
-func labDir() string { return cmp.Or(os.Getenv("OPENSTACK_LAB_DIR"), "/var/lib/openstack-lab") }
+func labDir() string { return cmp.Or(os.Getenv("OPENSTACK_LAB_DIR"), "/var/lib/muster-openstack-lab") }
 
 const (
 	labSettle   = 15 * time.Second // the lab's Nova takes seconds to give a server its port
@@ -113,16 +114,58 @@ func TestLabConformanceOfNodes(t *testing.T) {
 	providertest.Run(t, labFixture("lab-admin", settings, "PUT /baremetal/v1/nodes/{id}/states/provision"))
 }
 
+// switchedOn switches nodes on when they are deployed, which a deployment of fake hardware does not.
+type switchedOn struct{ *Provider }
+
+// Create implements providers.Provider.
+func (p switchedOn) Create(ctx context.Context, req providers.CreateRequest) (providers.Instance, error) {
+	made, err := p.Provider.Create(ctx, req)
+	if err != nil || made.State != providers.StatePending {
+		return made, err
+	}
+	wait := p.pauses()
+	for {
+		list, err := p.List(ctx, req.Cluster)
+		if err != nil {
+			return made, err
+		}
+		for _, instance := range list {
+			if instance.ID != made.ID {
+				continue
+			}
+			switch instance.State {
+			case providers.StateRunning:
+				return instance, nil
+			case providers.StateStopped:
+				if err := p.Start(ctx, instance); err != nil {
+					return made, err
+				}
+			}
+		}
+		if err := wait.wait(ctx); err != nil {
+			return made, err
+		}
+	}
+}
+
 func labFixture(cloud string, settings *Settings, crashAt string) providertest.Factory {
 	return func(t *testing.T) providertest.Fixture {
 		l := newLab(t, cloud)
 		p := l.provider(t, func(c *Config) { c.Baremetal = settings.direct() })
 		t.Cleanup(func() { endAll(t, p) })
+		tested := func(p *Provider) providers.Provider {
+			if settings.direct() {
+				return switchedOn{p}
+			}
+			return p
+		}
 		return providertest.Fixture{
-			Provider: p,
+			Provider: tested(p),
 			Settings: settings,
 			Patience: labPatience,
-			Reopen:   func(t *testing.T) providers.Provider { return l.provider(t, func(c *Config) { *c = p.config }) },
+			Reopen: func(t *testing.T) providers.Provider {
+				return tested(l.provider(t, func(c *Config) { *c = p.config }))
+			},
 			Stop: func(ctx context.Context, instance providers.Instance) error {
 				s, err := p.session(ctx)
 				if err != nil {
@@ -133,7 +176,8 @@ func labFixture(cloud string, settings *Settings, crashAt string) providertest.F
 				}
 				return classified(ctx, servers.Stop(ctx, s.compute, instance.ID).ExtractErr())
 			},
-			Plant: func(t *testing.T, tags map[string]string) func() bool { return l.plant(t, p, tags) },
+			Plant:       func(t *testing.T, tags map[string]string) func() bool { return l.plant(t, p, tags) },
+			CrashUpload: func(t *testing.T, image providers.Image) { crashUploadOf(t, l.provider(t), image) },
 			Crash: func(t *testing.T, req providers.CreateRequest) {
 				crashIn(t, l.Gate, l.provider(t, func(c *Config) { *c = p.config }), req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
 			},
@@ -249,6 +293,7 @@ func endAll(t *testing.T, p *Provider) {
 		err = servers.ExtractServersInto(pages, &all)
 	}
 	clusters := map[string]bool{testCluster: true}
+	endImages(t, s)
 	if s.baremetal != nil {
 		endNodes(t, p, s, clusters)
 	}
@@ -276,6 +321,27 @@ func endAll(t *testing.T, p *Provider) {
 	for cluster := range clusters {
 		if err := p.Cleanup(ctx, cluster); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// endImages deletes what the suite uploaded.
+func endImages(t *testing.T, s *session) {
+	ctx := context.WithoutCancel(t.Context())
+	pages, err := images.List(s.image, images.ListOpts{Owner: s.project}).AllPages(ctx)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	list, err := images.ExtractImages(pages)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, image := range list {
+		if strings.HasPrefix(image.Name, imageName("")) {
+			if err := s.deleteImage(ctx, image.ID); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -373,6 +373,7 @@ func (p *Provider) destroyNode(ctx context.Context, s *session, id providers.Ide
 // endMachine tears a node down and waits until it is nobody's, for which Ironic removes the allocation.
 func (p *Provider) endMachine(ctx context.Context, s *session, o owner, id providers.Identity, held []ports.Port) error {
 	wait := p.pauses()
+	refusals := 0
 	for asked := false; ; {
 		m, there, err := s.findMachine(ctx, o, id)
 		if err != nil || !there {
@@ -393,7 +394,11 @@ func (p *Provider) endMachine(ctx context.Context, s *session, o owner, id provi
 				return err
 			}
 			err := nodes.ChangeProvisionState(ctx, s.baremetal, m.node.UUID, nodes.ProvisionStateOpts{Target: nodes.TargetDeleted}).ExtractErr()
-			if err := classified(ctx, err); err != nil {
+			err = classified(ctx, err)
+			if refusals++; refused(err) && refusals < maxRefusals {
+				break // somebody else may have been faster
+			}
+			if err != nil {
 				return err
 			}
 			asked = true
@@ -403,6 +408,9 @@ func (p *Provider) endMachine(ctx context.Context, s *session, o owner, id provi
 		}
 	}
 }
+
+// maxRefusals is how often a node may refuse to be torn down in a state that lets it.
+const maxRefusals = 3
 
 // mayEnd tells whether the node's state lets it be torn down. One that is being worked on is waited for.
 func (m machine) mayEnd() bool {

@@ -119,7 +119,7 @@ func fixture(settings *Settings, crashAt string) providertest.Factory {
 			Crash: func(t *testing.T, req providers.CreateRequest) {
 				crash(t, cloud, req, func(call openstacktest.Call) bool { return call.Pattern == crashAt }, false)
 			},
-			CrashUpload: func(t *testing.T, image providers.Image) { crashUpload(t, cloud, image) },
+			CrashUpload: func(t *testing.T, image providers.Image) { crashUploadOf(t, testProvider(t, cloud), image) },
 			Leftovers:   func(_ *testing.T, cluster string) []string { return leftovers(cloud, cluster) },
 			Errors:      errorCases(p),
 		}
@@ -154,12 +154,12 @@ func crashIn(
 	return crashed
 }
 
-// crashUpload ends an upload in the middle of the file.
-func crashUpload(t *testing.T, cloud *openstacktest.Cloud, image providers.Image) {
+// crashUploadOf ends an upload by a provider in the middle of the file.
+func crashUploadOf(t *testing.T, p *Provider, image providers.Image) {
 	t.Helper()
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
-	if _, err := testProvider(t, cloud).UploadImage(ctx, image, func(int64) { kill() }); err == nil {
+	if _, err := p.UploadImage(ctx, image, func(int64) { kill() }); err == nil {
 		t.Fatal("the upload was to crash")
 	}
 }

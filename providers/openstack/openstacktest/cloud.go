@@ -70,7 +70,6 @@ type Cloud struct {
 	volumes      map[string]*volume
 	nodes        map[string]*node
 	allocations  map[string]*allocation
-	burnt        map[string]bool // IDs of images that were given once
 	nextAddress  int
 }
 
@@ -80,7 +79,7 @@ func New(t testing.TB) *Cloud {
 		mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
 		tokens: map[string]bool{}, servers: map[string]*server{}, serverGroups: map[string]*serverGroup{},
 		ports: map[string]*port{}, floating: map[string]*floatingIP{}, groups: map[string]*securityGroup{},
-		images: map[string]*image{}, burnt: map[string]bool{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
+		images: map[string]*image{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
 	}
 	c.seed()
 	c.identityRoutes()

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 type image struct {
@@ -19,7 +21,8 @@ type image struct {
 	Size       int64  `json:"size"`
 	Algorithm  string `json:"os_hash_algo,omitempty"`
 	Sum        string `json:"os_hash_value,omitempty"`
-	SHA256     string `json:"muster_sha256,omitempty"`
+	Title      string `json:"muster_name,omitempty"`
+	Owner      string `json:"owner"`
 }
 
 type volume struct {
@@ -47,24 +50,18 @@ func (r *request) showImage() answer {
 	return ok(i)
 }
 
-// createImage refuses IDs that were given before, those of deleted images too.
 func (r *request) createImage() answer {
 	var body struct {
-		ID         string `json:"id"`
 		Name       string `json:"name"`
 		Container  string `json:"container_format"`
 		Format     string `json:"disk_format"`
 		Visibility string `json:"visibility"`
-		SHA256     string `json:"muster_sha256"`
+		Title      string `json:"muster_name"`
 	}
 	if err := r.read(&body); err != nil || body.Container != "bare" || !slices.Contains([]string{"raw", "qcow2"}, body.Format) {
 		return refuse(400, "%v", err)
 	}
-	if r.c.burnt[body.ID] {
-		return refuse(409, "Image ID %s already exists!", body.ID)
-	}
-	r.c.burnt[body.ID] = true
-	i := &image{ID: body.ID, Name: body.Name, Status: "queued", Visibility: body.Visibility, SHA256: body.SHA256}
+	i := &image{ID: uuid.NewString(), Name: body.Name, Status: "queued", Visibility: body.Visibility, Title: body.Title, Owner: Project}
 	r.c.images[i.ID] = i
 	return done(201, i)
 }
@@ -82,7 +79,11 @@ func (r *request) fillImage() answer {
 	c := r.c
 	c.mu.Lock()
 	i := c.images[r.PathValue("id")]
-	if i == nil || i.Status != "queued" {
+	if i == nil {
+		c.mu.Unlock()
+		return refuse(404, "No image found with ID %s", r.PathValue("id"))
+	}
+	if i.Status != "queued" {
 		c.mu.Unlock()
 		return refuse(409, "Image status transition to saving is not allowed")
 	}
@@ -106,6 +107,9 @@ func (r *request) listImages() answer {
 	for _, id := range slices.Sorted(maps.Keys(r.c.images)) {
 		i := r.c.images[id]
 		if wanted := query.Get("id"); wanted != "" && !slices.Contains(strings.Split(strings.TrimPrefix(wanted, "in:"), ","), id) {
+			continue
+		}
+		if wanted := query.Get("owner"); wanted != "" && wanted != i.Owner {
 			continue
 		}
 		if wanted := query.Get("name"); wanted == "" || wanted == i.Name {
