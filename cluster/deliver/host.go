@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -18,7 +18,7 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 	silence     = time.Minute // a host that says and takes nothing for so long is left
-	maxAnswer   = 64 << 10    // bytes of what a command prints that are kept
+	maxAnswer   = 2 << 10     // bytes of what a command prints that are kept
 )
 
 // remote is a host that one is logged in to.
@@ -89,9 +89,9 @@ func (r *remote) output(command string, input io.Reader) (string, error) {
 	err = session.Run(command)
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
-		return "", &remoteError{Status: exit.ExitStatus(), Text: strings.TrimSpace(complaint.String())}
+		return "", &remoteError{Status: exit.ExitStatus(), Text: printable(complaint.String())}
 	}
-	return strings.TrimSpace(out.String()), err
+	return out.String(), err
 }
 
 // remoteError is a command that ended badly on the host.
@@ -108,11 +108,23 @@ func (e *remoteError) Error() string {
 }
 
 // bounded keeps the beginning of what is written to it.
-type bounded struct{ bytes.Buffer }
+type bounded struct{ kept []byte }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), maxAnswer-b.Len())])
+	b.kept = append(b.kept, p[:min(len(p), maxAnswer-len(b.kept))]...)
 	return len(p), nil
+}
+
+func (b *bounded) String() string { return strings.TrimSpace(string(b.kept)) }
+
+// printable is for an operator's terminal: a host may say anything.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // lively extends the host's time whenever it takes something.
