@@ -81,13 +81,14 @@ func List(dir string) ([]Release, error) {
 	return list, nil
 }
 
-// Of finds the release that a file belongs to: the one whose manifest it is, or whose manifest is beside it, is called as
-// it is up to the suffix, and names it. The disk image need not be named. A file that belongs to none is ErrNoManifest.
+// Of finds the release that a file belongs to: the one whose manifest it is, else the one whose manifest beside it is
+// called as it is up to the suffix and names it, else the last one beside it that names it. The disk image need not be
+// named. A file that belongs to none is ErrNoManifest.
 func Of(path string) (Release, error) {
 	base := strings.TrimSuffix(path, filepath.Ext(path))
 	r, err := Read(base + suffix)
 	if errors.Is(err, fs.ErrNotExist) && path != base+suffix {
-		return Release{}, fmt.Errorf("%w of %s beside it", ErrNoManifest, path)
+		return sharing(path)
 	}
 	if err != nil {
 		return Release{}, err
@@ -97,6 +98,20 @@ func Of(path string) (Release, error) {
 		return Release{}, fmt.Errorf("%w: %s does not name %s", ErrNoManifest, r.Path(), name)
 	}
 	return r, nil
+}
+
+// sharing finds the last release that names a file which is not called after a version. Manifests that are not of images
+// are nobody's business here.
+func sharing(path string) (Release, error) {
+	list, err := List(filepath.Dir(path))
+	if err == nil {
+		for _, r := range slices.Backward(list) {
+			if _, named := r.File(filepath.Base(path)); named {
+				return r, nil
+			}
+		}
+	}
+	return Release{}, fmt.Errorf("%w of %s beside it", ErrNoManifest, path)
 }
 
 // CompareVersions orders versions as people count: runs of digits by their value, the rest letter by letter, so that 9

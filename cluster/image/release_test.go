@@ -49,6 +49,18 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestOfShared: a file that every build makes anew is the last one's.
+func TestOfShared(t *testing.T) {
+	dir := t.TempDir()
+	for _, v := range []string{"9", "10"} {
+		m := Manifest{Name: "muster", Version: v, Suite: "trixie", Files: []File{{"vmlinuz", sumA, 1}}}
+		write(t, filepath.Join(dir, m.Base()+suffix), []byte(m.String()))
+	}
+	if r, err := Of(filepath.Join(dir, "vmlinuz")); err != nil || r.Version != "10" {
+		t.Errorf("vmlinuz is of %s, %v", r.Path(), err)
+	}
+}
+
 func TestListRefuses(t *testing.T) {
 	if _, err := List(t.TempDir()); !errors.Is(err, ErrNoManifest) {
 		t.Errorf("a directory without manifests: %v", err)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +28,10 @@ type Report struct {
 type FileReport struct {
 	File
 	OK      bool   `json:"ok"`
-	Problem string `json:"problem,omitempty"` // "" when it is what the build made
+	Problem string `json:"problem,omitempty"` // "" when it is what a build made
+	// Version is another version that the file is of. Builds into one directory share the files that are not called
+	// after a version, and the last one's are there.
+	Version string `json:"of_version,omitempty"`
 }
 
 // Verify compares the files that a release's manifest names with what is there. only limits it to one of them; "" is all.
@@ -50,7 +54,16 @@ func Verify(ctx context.Context, r Release, only string, progress func(bytes int
 			return report, err
 		}
 		before += read
-		report.Files = append(report.Files, FileReport{File: want, Problem: problem})
+		found := FileReport{File: want, Problem: problem}
+		if problem != "" && !strings.HasPrefix(want.Name, r.Base()+".") {
+			if found.Version, err = replacedBy(ctx, r, want.Name); err != nil {
+				return report, err
+			}
+			if found.Version != "" {
+				found.Problem = ""
+			}
+		}
+		report.Files = append(report.Files, found)
 	}
 	report.checkRootHash(r)
 	report.OK = true
@@ -79,6 +92,25 @@ func compare(ctx context.Context, path string, want File, progress func(int64)) 
 		problem = fmt.Sprintf("has the SHA-256 %s, not %s", sum, want.SHA256)
 	}
 	return problem, read, err
+}
+
+// replacedBy is the version of another release in the directory that a file is of, "" when it is of none.
+func replacedBy(ctx context.Context, r Release, name string) (version string, err error) {
+	list, err := List(r.Dir)
+	if err != nil {
+		return "", err
+	}
+	for _, other := range slices.Backward(list) {
+		want, named := other.File(name)
+		if !named || other.Base() == r.Base() {
+			continue
+		}
+		problem, _, err := compare(ctx, filepath.Join(r.Dir, name), want, nil)
+		if err != nil || problem == "" {
+			return other.Version, err
+		}
+	}
+	return "", nil
 }
 
 // Sum is the SHA-256 of a file, in lower-case hexadecimal, and its size in bytes. progress, which may be nil, is told how
@@ -171,25 +203,25 @@ func compareRootHash(path string, asked boot) (problem string) {
 }
 
 // directBoot is the file with the command line for a boot without boot loader. It is of the last build, whatever version
-// that was, so a manifest need not name it.
+// that was.
 const directBoot = "cmdline"
 
 // checkDirectBoot looks whether direct boot gets the kernel image's command line, when the file is of this version.
 func (report *Report) checkDirectBoot(r Release, line string) {
-	if report.find(directBoot) != nil {
-		return
-	}
 	data, err := os.ReadFile(filepath.Join(r.Dir, directBoot))
 	if err != nil {
-		return // nobody says that it must be there
+		return // missing, which is a problem when the manifest names it
 	}
 	direct := strings.TrimRight(string(data), "\n")
 	if at, err := parseCommandLine(direct); err != nil || at.root != r.Base() {
 		return
 	}
-	f := FileReport{File: File{Name: directBoot, Bytes: int64(len(data))}}
-	if direct != line {
+	f := report.find(directBoot)
+	if f == nil {
+		report.Files = append(report.Files, FileReport{File: File{Name: directBoot, Bytes: int64(len(data))}})
+		f = report.find(directBoot)
+	}
+	if f.Problem == "" && f.Version == "" && direct != line {
 		f.Problem = "is not the command line in " + r.Base() + ".efi"
 	}
-	report.Files = append(report.Files, f)
 }

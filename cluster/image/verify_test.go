@@ -58,7 +58,8 @@ func kernelImage(line string) []byte {
 	return b.Bytes()
 }
 
-// build writes a release as a build does. change alters its files before the manifest is made of them.
+// build writes a release as a build does. change alters its files before the manifest is made of them; the
+// file "named" lists what the manifest names beside root and kernel image.
 func build(t *testing.T, change func(files map[string][]byte)) Release {
 	t.Helper()
 	data := bytes.Repeat([]byte("muster squashfs "), 3*4096/16)
@@ -69,7 +70,7 @@ func build(t *testing.T, change func(files map[string][]byte)) Release {
 		change(files)
 	}
 	r := Release{Manifest: Manifest{Name: "muster", Version: "7", Suite: "trixie"}, Dir: t.TempDir()}
-	for _, name := range []string{"muster_7.root", "muster_7.efi"} {
+	for _, name := range append([]string{"muster_7.root", "muster_7.efi"}, strings.Fields(string(files["named"]))...) {
 		sum := sha256.Sum256(files[name])
 		r.Files = append(r.Files, File{name, hex.EncodeToString(sum[:]), int64(len(files[name]))})
 	}
@@ -111,6 +112,14 @@ func TestVerify(t *testing.T) {
 			name:   "cmdline that differs",
 			change: func(files map[string][]byte) { files["cmdline"] = append(files["cmdline"], " debug"...) },
 			want:   map[string]string{"cmdline": "is not the command line in muster_7.efi"},
+		},
+		{
+			name: "cmdline that the manifest names and that differs",
+			change: func(files map[string][]byte) {
+				files["cmdline"] = append(files["cmdline"], " debug"...)
+				files["named"] = []byte("cmdline")
+			},
+			want: map[string]string{"cmdline": "is not the command line in muster_7.efi"},
 		},
 		{
 			name:  "missing",
@@ -206,6 +215,39 @@ func TestVerify(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestVerifyShared: the next build into a directory replaces the files that are not called after a version, which is no
+// problem of the one before. Files that are of no build are.
+func TestVerifyShared(t *testing.T) {
+	r := build(t, nil)
+	name := func(version, file, content string) Release {
+		sum := sha256.Sum256([]byte(content))
+		other := Release{Manifest: Manifest{Name: "muster", Version: version, Suite: "trixie"}, Dir: r.Dir}
+		other.Files = []File{{file, hex.EncodeToString(sum[:]), int64(len(content))}}
+		write(t, other.Path(), []byte(other.String()))
+		return other
+	}
+	older, newer := name("1", "vmlinuz", "one"), name("2", "vmlinuz", "two")
+	write(t, filepath.Join(r.Dir, "vmlinuz"), []byte("two"))
+	for _, tt := range []struct {
+		release Release
+		content string
+		ok      bool
+		version string
+	}{
+		{newer, "two", true, ""},
+		{older, "two", true, "2"},
+		{newer, "one", true, "1"},
+		{older, "six", false, ""},
+		{newer, "six", false, ""},
+	} {
+		write(t, filepath.Join(r.Dir, "vmlinuz"), []byte(tt.content))
+		report, err := Verify(t.Context(), tt.release, "", nil)
+		if err != nil || report.OK != tt.ok || report.Files[0].OK != tt.ok || report.Files[0].Version != tt.version {
+			t.Errorf("%q beside %s: %+v, %v", tt.content, tt.release.Base(), report, err)
+		}
 	}
 }
 

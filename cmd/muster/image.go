@@ -201,10 +201,21 @@ func verifyGrid(reports []image.Report, color bool) *output.Grid {
 	g := &output.Grid{Columns: []string{"FILE", "SIZE", "CHECK"}, Color: color}
 	for _, r := range reports {
 		for _, f := range r.Files {
-			g.Add(f.Name, sizeText(f.Bytes), map[bool]string{true: "ok", false: f.Problem}[f.OK])
+			g.Add(f.Name, sizeText(f.Bytes), checkText(f))
 		}
 	}
 	return g
+}
+
+func checkText(f image.FileReport) string {
+	switch {
+	case !f.OK:
+		return f.Problem
+	case f.Version != "":
+		return "ok, of version " + f.Version
+	default:
+		return "ok"
+	}
 }
 
 // sizeText renders a number of bytes for people.
