@@ -35,6 +35,8 @@ type datacentre struct {
 	refused map[string]error              // by host ID
 	dead    map[string]bool               // host names whose instances never run anything
 	data    map[string]string             // user-data by host ID
+	// prepare is what a host does before it has musterd. Nil is nothing; an error ends the host.
+	prepare func(ctx context.Context, host string, userData []byte) error
 }
 
 // listening is a host that waits, and where it really listens.
@@ -139,8 +141,21 @@ func (d *datacentre) boot(instance string, req providers.CreateRequest, i provid
 	ctx, cancel := context.WithCancel(d.ctx)
 	d.booted[instance] = cancel
 	h := roster.Host{Address: i.Addresses[0].String(), Ports: roster.DefaultPorts()}
+	d.all.Go(func() {
+		if d.prepare != nil {
+			if err := d.prepare(ctx, req.Host, req.UserData); err != nil {
+				d.t.Logf("%s does not get musterd: %v", req.Host, err)
+				return
+			}
+		}
+		d.start(ctx, cfg, h)
+	})
+}
+
+// start is musterd on a host.
+func (d *datacentre) start(ctx context.Context, cfg join.Config, h roster.Host) {
 	if len(cfg.Endpoints) > 0 {
-		d.all.Go(func() { d.joinLater(ctx, cfg, h) })
+		d.joinLater(ctx, cfg, h)
 		return
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -148,8 +163,10 @@ func (d *datacentre) boot(instance string, req providers.CreateRequest, i provid
 		d.t.Error(err)
 		return
 	}
-	d.listens[h.APIAddress()] = listening{req.Host, l.Addr().String()}
-	d.all.Go(func() { d.waitToBeDialled(ctx, cfg, l) })
+	d.mu.Lock()
+	d.listens[h.APIAddress()] = listening{cfg.Host, l.Addr().String()}
+	d.mu.Unlock()
+	d.waitToBeDialled(ctx, cfg, l)
 }
 
 func configOf(userData []byte) (join.Config, error) {
