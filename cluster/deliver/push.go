@@ -56,8 +56,13 @@ func (d *Delivery) Push(ctx context.Context, provider string, i providers.Instan
 	p := push{Delivery: d, login: l, instance: i, console: d.config.Consoles[provider]}
 	p.address = net.JoinHostPort(i.Addresses[0].Unmap().String(), strconv.Itoa(l.Port))
 	pause := d.firstPause
+	var last error
 	for {
 		err := p.try(ctx)
+		if err != nil && ctx.Err() != nil && last != nil {
+			err = last // what an attempt says that was cut short is not the host's word
+		}
+		last = err
 		if err == nil || p.final(err) {
 			return p.explain(err)
 		}

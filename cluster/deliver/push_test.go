@@ -6,12 +6,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,7 +108,7 @@ func TestHostKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newSSHHost(t, user.PublicKey(), tt.keys...)
-			h.linux("x86_64")
+			h.change(func() { h.linux("x86_64") })
 			known := strings.NewReplacer("HOST", h.address(), "HASHED", knownhosts.HashHostname(h.address())).Replace(tt.known)
 			p := newPushing(t, h, identity, known, func(c *Config) {
 				if tt.console != nil {
@@ -138,10 +139,12 @@ func known(t *testing.T, mend func(*sshHost), configure func(*Config)) (*sshHost
 	user, identity := newKey(t, "")
 	key, _ := newKey(t, "")
 	h := newSSHHost(t, user.PublicKey(), key)
-	h.linux("x86_64")
-	if mend != nil {
-		mend(h)
-	}
+	h.change(func() {
+		h.linux("x86_64")
+		if mend != nil {
+			mend(h)
+		}
+	})
 	return h, newPushing(t, h, identity, knownLine(h.address(), key.PublicKey()), configure).open(t)
 }
 
@@ -192,21 +195,41 @@ func TestPushGivesUp(t *testing.T) {
 	}
 }
 
+// after calls something when so much has been logged.
+type after struct {
+	slog.Handler
+	left *atomic.Int32
+	call func()
+}
+
+func (a after) Enabled(context.Context, slog.Level) bool { return true }
+
+func (a after) Handle(context.Context, slog.Record) error {
+	if a.left.Add(-1) == 0 {
+		a.call()
+	}
+	return nil
+}
+
 // TestPushWaits is about hosts that are not ready yet, until the caller has waited enough.
 func TestPushWaits(t *testing.T) {
 	for name, tt := range map[string]struct {
-		mend func(*sshHost)
+		mend func(h *sshHost, enough func())
 		err  string
 	}{
-		"silent":  {func(h *sshHost) { h.silent = true }, ""},
-		"closed":  {func(h *sshHost) { _ = h.listener.Close() }, "connection refused"},
-		"booting": {func(h *sshHost) { h.linux("booting") }, "its first boot is not over"},
+		"silent":  {func(h *sshHost, enough func()) { h.silent = enough }, "cannot bring musterd"},
+		"closed":  {func(h *sshHost, _ func()) { _ = h.listener.Close() }, "connection refused"},
+		"booting": {func(h *sshHost, _ func()) { h.linux("booting") }, "its first boot is not over"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, p := known(t, tt.mend, nil)
 			cause := errors.New("waited enough")
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, cause)
-			defer cancel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			enough := func() { cancel(cause) }
+			attempts := new(atomic.Int32)
+			attempts.Store(3)
+			_, p := known(t, func(h *sshHost) { tt.mend(h, enough) }, func(c *Config) {
+				c.Log = slog.New(after{Handler: slog.DiscardHandler, left: attempts, call: enough})
+			})
 			err := p.push(ctx)
 			if !errors.Is(err, cause) || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("error %v", err)
@@ -215,40 +238,34 @@ func TestPushWaits(t *testing.T) {
 	}
 }
 
-// TestPushIsRepeatable finds what an earlier push has done.
+// TestPushIsRepeatable goes on after a connection that broke in the middle, and finds what an earlier push has done.
 func TestPushIsRepeatable(t *testing.T) {
-	h, p := known(t, nil, nil)
-	sent := 0
-	plain := h.answer
-	h.answer = func(command string, in io.Reader) (string, uint32) {
-		if strings.Contains(command, "uname") && sent > 0 {
-			return fmt.Sprintf("x86_64\n%s  -\n", p.binaries[0].SHA256), 0
-		}
-		if strings.Contains(command, "cat >") {
-			sent++
-			if sent == 1 { // the connection breaks in the middle
+	h, p := known(t, func(h *sshHost) {
+		plain, broken := h.answer, new(atomic.Bool)
+		h.answer = func(command string, in io.Reader) (string, uint32) {
+			if strings.Contains(command, "cat >") && broken.CompareAndSwap(false, true) {
 				_, _ = io.CopyN(io.Discard, in, 10)
-				sent = 0
-				h.answer = plain
 				return "", 1
 			}
+			return plain(command, in)
 		}
-		return plain(command, in)
-	}
+	}, nil)
 	if err := p.push(t.Context()); err != nil || string(h.received) != string(amd64("#musterd")) {
 		t.Fatalf("%v, %d bytes", err, len(h.received))
 	}
-	h.answer = func(command string, _ io.Reader) (string, uint32) {
-		switch {
-		case command == "id -u":
-			return "0", 0
-		case strings.Contains(command, "uname"):
-			return "x86_64\n" + p.binaries[0].SHA256 + "  -", 0
-		case command == "sh -c 'systemctl start --no-block musterd.service'":
-			return "", 0
+	h.change(func() {
+		h.answer = func(command string, _ io.Reader) (string, uint32) {
+			switch {
+			case command == "id -u":
+				return "0", 0
+			case strings.Contains(command, "uname"):
+				return "x86_64\n" + p.binaries[0].SHA256 + "  -", 0
+			case command == "sh -c 'systemctl start --no-block musterd.service'":
+				return "", 0
+			}
+			return "unexpected " + command, 1
 		}
-		return "unexpected " + command, 1
-	}
+	})
 	if err := p.push(t.Context()); err != nil {
 		t.Errorf("again: %v", err)
 	}
@@ -308,7 +325,7 @@ func TestIdentities(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			key, _ := newKey(t, "")
 			h := newSSHHost(t, tt.user.PublicKey(), key)
-			h.linux("x86_64")
+			h.change(func() { h.linux("x86_64") })
 			p := newPushing(t, h, tt.identity, knownLine(h.address(), key.PublicKey()), func(c *Config) { c.AgentSocket = tt.socket })
 			if err := os.Mkdir(filepath.Join(p.home, ".ssh"), 0o700); err != nil {
 				t.Fatal(err)

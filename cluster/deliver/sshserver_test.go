@@ -27,7 +27,7 @@ type sshHost struct {
 	listener net.Listener
 	config   *ssh.ServerConfig
 	answer   func(command string, in io.Reader) (out string, status uint32)
-	silent   bool // takes connections and says nothing
+	silent   func() // instead of a word, when somebody connects
 
 	wg       sync.WaitGroup
 	mu       sync.Mutex
@@ -101,10 +101,13 @@ func (h *sshHost) accept() {
 		}
 		h.mu.Lock()
 		h.conns = append(h.conns, conn)
+		silent := h.silent
 		h.mu.Unlock()
-		if !h.silent {
-			h.wg.Go(func() { h.talk(conn) })
+		if silent != nil {
+			silent()
+			continue
 		}
+		h.wg.Go(func() { h.talk(conn) })
 	}
 }
 
@@ -137,8 +140,9 @@ func (h *sshHost) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 		_ = ssh.Unmarshal(r.Payload, &exec)
 		h.mu.Lock()
 		h.commands = append(h.commands, exec.Command)
+		answer := h.answer
 		h.mu.Unlock()
-		out, status := h.answer(exec.Command, channel)
+		out, status := answer(exec.Command, channel)
 		if status == 0 {
 			_, _ = io.WriteString(channel, out)
 		} else {
@@ -147,6 +151,13 @@ func (h *sshHost) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 		return
 	}
+}
+
+// change changes how the server behaves, while it runs.
+func (h *sshHost) change(mend func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mend()
 }
 
 func (h *sshHost) seen() (logins int, commands []string) {
