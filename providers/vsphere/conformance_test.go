@@ -60,7 +60,7 @@ func (s *vcsim) stop(ctx context.Context, p *Provider, instance providers.Instan
 func (s *vcsim) plant(tags map[string]string) (untouched func() bool) {
 	var ref types.ManagedObjectReference
 	s.admin(func(ctx context.Context, c *client) error {
-		p := s.open(nil)
+		p := s.own
 		inv, err := p.inventory(ctx, c)
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func (s *vcsim) snapshot(ref types.ManagedObjectReference) (found object) {
 // leftovers are everything of a cluster: machines, images, folders, rules, and directories of datastores.
 func (s *vcsim) leftovers(cluster string) (left []string) {
 	s.admin(func(ctx context.Context, c *client) error {
-		p := s.open(nil)
+		p := s.own
 		inv, err := p.inventory(ctx, c)
 		if err != nil {
 			return err

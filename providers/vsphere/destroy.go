@@ -94,6 +94,8 @@ func (p *Provider) removeMachines(ctx context.Context, c *client, o owner) error
 		case m.ours(o) && m.made():
 			id, _ := m.identity()
 			return fmt.Errorf("host %s is still there, destroy it first: %w", id.Host, providers.ErrConflict)
+		case m.uuid == "" && strings.HasPrefix(m.name, vmPrefix(o.cluster)):
+			return fmt.Errorf("virtual machine %s is being made by somebody: %w", m.name, providers.ErrUnavailable)
 		case image && m.on():
 			return fmt.Errorf("somebody has powered image %s on, power it off: %w", m.name, providers.ErrConflict)
 		case m.ours(o):

@@ -29,8 +29,11 @@ func shortened(name string) string {
 
 // vmName is the name that a host's machine is made with, and the name of its directory in the datastore.
 func vmName(id providers.Identity) string {
-	return shortened(fmt.Sprintf("muster-%s-%s-%d", id.Cluster[:8], id.Host, id.Generation))
+	return shortened(fmt.Sprintf("%s%s-%d", vmPrefix(id.Cluster), id.Host, id.Generation))
 }
+
+// vmPrefix begins the names of a cluster's machines.
+func vmPrefix(cluster string) string { return "muster-" + cluster[:8] + "-" }
 
 // uuidOf is the instance UUID and the BIOS UUID of a host's machine.
 func uuidOf(id providers.Identity) string {

@@ -194,6 +194,16 @@ func (c *client) seen(ctx context.Context) (int, error) {
 	return c.session.logins, nil
 }
 
+// sessionKey names the session.
+func (c *client) sessionKey(ctx context.Context) (string, error) {
+	release, err := c.session.hold(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	return c.key, nil
+}
+
 var errLoggedOut = errors.New("nobody is logged in")
 
 // hidden tells whether the answer of a read holds nothing because nobody is logged in: that is no fault of the call.

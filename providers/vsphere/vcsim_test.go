@@ -10,6 +10,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +38,8 @@ type vcsim struct {
 	model  *simulator.Model
 	server *simulator.Server
 	ca     string
+	own    *Provider // of the test itself
+	origin string    // the machine that the model begins with
 }
 
 const (
@@ -61,16 +64,17 @@ func newVCSim(t *testing.T, esxi bool) *vcsim {
 	model.Service.RegisterEndpoints = true
 	model.Service.TLS = new(tls.Config)
 	sim := &vcsim{t: t, model: model}
+	model.Service.Listen = &url.URL{User: url.UserPassword(simUser, simPassword)}
 	sim.server = model.Service.NewServer()
 	t.Cleanup(func() {
 		sim.server.Close()
 		model.Remove()
 	})
 	sim.registry().AddHandler(agents{})
-	sim.registry().SessionManager().ValidLogin = func(req *types.Login) bool {
-		return req.UserName == simUser && req.Password == simPassword
-	}
 	sim.server.URL.User = nil
+	for _, o := range sim.registry().All("VirtualMachine") {
+		sim.origin = o.Entity().Name
+	}
 	sim.ca = filepath.Join(t.TempDir(), "ca.pem")
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: sim.server.Certificate().Raw}
 	if err := os.WriteFile(sim.ca, pem.EncodeToMemory(block), 0o600); err != nil {
@@ -131,13 +135,7 @@ func (s *vcsim) open(wrap func(http.RoundTripper) http.RoundTripper) *Provider {
 }
 
 // template is the name of the machine that the model begins with.
-func (s *vcsim) template() string {
-	for _, o := range s.registry().All("VirtualMachine") {
-		return o.Entity().Name
-	}
-	s.t.Fatal("the model has no machine")
-	return ""
-}
+func (s *vcsim) template() string { return s.origin }
 
 // method finds which method of the API a request calls.
 var method = regexp.MustCompile(`<Body[^>]*><(?:\w+:)?(\w+)`)
@@ -199,8 +197,11 @@ func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return
 func (s *vcsim) admin(do func(ctx context.Context, c *client) error) {
 	s.t.Helper()
 	ctx := context.WithoutCancel(s.t.Context())
-	p := s.open(nil)
-	if err := p.with(ctx, func(c *client) error { return do(ctx, c) }); err != nil {
+	if s.own == nil {
+		s.own = s.open(nil)
+	}
+	s.own.forget()
+	if err := s.own.with(ctx, func(c *client) error { return do(ctx, c) }); err != nil {
 		s.t.Error(err)
 	}
 }
@@ -217,4 +218,19 @@ func (s *vcsim) files() (found []string) {
 		})
 	}
 	return found
+}
+
+// busy tells whether a recent task has not ended.
+func (s *vcsim) busy(ctx context.Context, c *client, manager object) (bool, error) {
+	recent, _ := manager.props["recentTask"].(types.ArrayOfManagedObjectReference)
+	if len(recent.ManagedObjectReference) == 0 {
+		return false, nil
+	}
+	list, err := c.look(ctx, recent.ManagedObjectReference, wanted("Task", "info.state"))
+	for _, task := range list {
+		if state := task.props["info.state"]; state == types.TaskInfoStateRunning || state == types.TaskInfoStateQueued {
+			return true, err
+		}
+	}
+	return false, err
 }
