@@ -3,6 +3,7 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -42,11 +43,11 @@ func (p *Provider) ensureAddress(ctx context.Context, o owner, id providers.Iden
 	if err != nil {
 		return types.Address{}, err
 	}
+	young := p.young(asked) // what is young now may be hidden in what is looked at now
 	all, err := p.lookAddresses(ctx, o)
 	if err != nil {
 		return types.Address{}, err
 	}
-	young := p.now().Sub(asked.Asked) < p.timing.hidden
 	switch found := o.addressesOf(id, all); {
 	case len(found) > 0:
 		return found[0], nil
@@ -70,13 +71,15 @@ func (p *Provider) allocate(ctx context.Context, o owner, id providers.Identity,
 	out, err := call(ctx, p, c.ec2.AllocateAddress, &ec2.AllocateAddressInput{
 		Domain: types.DomainTypeVpc, TagSpecifications: tagged(tags, types.ResourceTypeElasticIp),
 	})
-	if err != nil {
-		if !unanswered(err) {
-			_ = p.records.remove(o.cluster, addressRecord(id)) // nothing was allocated
-		}
-		return types.Address{}, err
+	asked.Asked = p.now()
+	switch {
+	case err == nil:
+		asked.Open, asked.ID = false, aws.ToString(out.AllocationId)
+	case !unanswered(err):
+		return types.Address{}, errors.Join(err, p.records.remove(o.cluster, addressRecord(id))) // nothing was allocated
+	default:
+		return types.Address{}, errors.Join(err, p.records.save(o.cluster, addressRecord(id), asked))
 	}
-	asked.Open, asked.ID = false, aws.ToString(out.AllocationId)
 	if err := p.records.save(o.cluster, addressRecord(id), asked); err != nil {
 		return types.Address{}, err
 	}
@@ -135,12 +138,13 @@ func (p *Provider) releaseHost(ctx context.Context, id providers.Identity) error
 	if err != nil {
 		return err
 	}
+	young := p.young(asked)
 	all, err := p.lookAddresses(ctx, o)
 	if err != nil {
 		return err
 	}
 	found := o.addressesOf(id, all)
-	if known && len(found) == 0 && p.now().Sub(asked.Asked) < p.timing.hidden {
+	if known && len(found) == 0 && young {
 		if asked.ID == "" {
 			return hidden("the elastic address that was asked for")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/musterhq/muster/providers"
 )
@@ -29,7 +31,7 @@ type clients struct {
 // connect makes the clients with the first call that needs them, and makes sure that there are credentials.
 func (p *Provider) connect(ctx context.Context) (*clients, error) {
 	return p.clients.get(ctx, "", func(ctx context.Context) (*clients, error) {
-		settings, err := p.config.load(ctx, p.http)
+		settings, err := p.config.load(ctx, p.http, p.log)
 		if err != nil {
 			return nil, err
 		}
@@ -56,9 +58,12 @@ func (p *Provider) connect(ctx context.Context) (*clients, error) {
 }
 
 // load finds region and credentials.
-func (c Config) load(ctx context.Context, http config.HTTPClient) (aws.Config, error) {
+func (c Config) load(ctx context.Context, http config.HTTPClient, log *slog.Logger) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), config.WithAppID("muster"),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			log.Debug("AWS SDK: " + fmt.Sprintf(format, args...))
+		})),
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))

@@ -34,6 +34,9 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (pro
 	o := p.owner(req.Cluster)
 	made, err := p.findOrRun(ctx, o, req, settings)
 	if err == nil {
+		err = p.step("run")
+	}
+	if err == nil {
 		made, err = p.complete(ctx, o, req.Identity, settings, made)
 	}
 	if err != nil {
@@ -126,7 +129,7 @@ func (p *Provider) run(
 		if err == nil && !ended(made) {
 			r.ID = aws.ToString(made.InstanceId)
 			p.remember(o, made)
-			return made, errors.Join(p.records.save(o.cluster, hostRecord(req.Identity), r), p.step("run"))
+			return made, p.records.save(o.cluster, hostRecord(req.Identity), r)
 		}
 		if err := p.again(o, req.Identity, &r, openBefore, err); err != nil {
 			return types.Instance{}, err
@@ -176,6 +179,7 @@ func unanswered(err error) bool {
 func (p *Provider) taken(
 	ctx context.Context, o owner, id providers.Identity, r *record, token string,
 ) (types.Instance, error) {
+	spent := !r.Differed.IsZero() && p.now().Sub(r.Differed) > p.timing.hidden
 	seen, err := p.describe(ctx, []types.Filter{filter("client-token", token)})
 	if err != nil {
 		return types.Instance{}, err
@@ -189,7 +193,7 @@ func (p *Provider) taken(
 			return types.Instance{}, err
 		}
 	}
-	if p.now().Sub(r.Differed) < p.timing.hidden {
+	if !spent {
 		return types.Instance{}, hidden("an instance that was asked for in another way")
 	}
 	// As an instance that has ended: the request is made anew, without what the first one asked.
@@ -240,7 +244,7 @@ func (p *Provider) powered(ctx context.Context, o owner, made types.Instance) (t
 		now, shown := seen.byID(aws.ToString(made.InstanceId))
 		switch {
 		case !shown:
-			return false, fmt.Errorf("instance %s was ended by somebody else: %w", aws.ToString(made.InstanceId), providers.ErrConflict)
+			return false, hidden("instance " + aws.ToString(made.InstanceId))
 		case ended(now):
 			return false, fmt.Errorf("instance %s ended at once: %s: %w", aws.ToString(made.InstanceId), reason(now), providers.ErrQuota)
 		}

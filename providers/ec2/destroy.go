@@ -73,7 +73,8 @@ func (p *Provider) terminate(ctx context.Context, o owner, instance providers.In
 			return err
 		}
 		if gone {
-			if !shown && p.now().Sub(instance.Created) < p.timing.hidden {
+			// What EC2 showed, or made a moment ago, is there: those that have ended are shown for an hour.
+			if shown || p.now().Sub(instance.Created) < p.timing.hidden {
 				return hidden("instance " + instance.ID)
 			}
 			p.bury(instance.ID)

@@ -61,9 +61,9 @@ type timing struct {
 	console time.Duration // between two looks at a console that is followed
 }
 
-// EC2's lists are consistent after seconds in general; a minute is the longest that is allowed for. Its console output is
-// renewed about once a minute.
-var defaultTiming = timing{hidden: time.Minute, look: 3 * time.Second, console: 10 * time.Second}
+// EC2's lists are consistent after seconds in general; a minute is the longest that is allowed for, and a little more for a
+// request that was on its way when its sender ended. Console output is renewed about once a minute.
+var defaultTiming = timing{hidden: 75 * time.Second, look: 3 * time.Second, console: 10 * time.Second}
 
 // New opens a provider. It makes no call.
 func New(name string, config Config, env providers.Environment) (*Provider, error) {

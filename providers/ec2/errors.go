@@ -117,8 +117,8 @@ func classOf(code string, status int) error {
 
 // classified wraps the class of what a call ended with. Without an answer of EC2 the outcome is not known.
 func classified(ctx context.Context, action string, err error) error {
-	if err == nil || providers.Class(err) != "unknown" {
-		return err
+	if err == nil {
+		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("%s: %w", action, cause)

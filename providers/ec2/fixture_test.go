@@ -4,13 +4,16 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,10 +27,26 @@ import (
 //go:embed policy.json
 var policyJSON []byte
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain keeps the tests from the AWS configuration of whoever runs them, and runs more of them at a time than there are
+// processors, because they wait most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		_ = os.Setenv(name, value)
+	}
+	_ = flag.Set("test.parallel", "8")
+	goleak.VerifyTestMain(m)
+}
 
 // quick is the timing of tests whose cloud takes milliseconds.
-var quick = timing{hidden: 60 * time.Millisecond, look: 5 * time.Millisecond, console: 5 * time.Millisecond}
+var quick = timing{hidden: 40 * time.Millisecond, look: 4 * time.Millisecond, console: 5 * time.Millisecond}
 
 // account is a cloud with its endpoint, under the policy that is shipped.
 type account struct {

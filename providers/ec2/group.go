@@ -102,7 +102,7 @@ func (p *Provider) ensureGroup(ctx context.Context, o owner, vpc string) (string
 		}
 		switch {
 		case err != nil || found:
-		case r.ID != "" && p.now().Sub(r.Asked) < p.timing.hidden:
+		case r.ID != "" && p.young(r):
 			group.GroupId = aws.String(r.ID) // made, and not shown yet
 		default:
 			group, err = p.makeGroup(ctx, o, vpc)

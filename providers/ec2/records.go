@@ -29,6 +29,9 @@ type record struct {
 
 const recordVersion = 1
 
+// young tells whether EC2 may hide what a record is about.
+func (p *Provider) young(r record) bool { return p.now().Sub(r.Asked) < p.timing.hidden }
+
 // records are the records of a provider: files below a directory, or without one nothing but memory.
 type records struct {
 	dir string

@@ -118,7 +118,8 @@ func (v *views) amend(o owner, seen view, now time.Time, hidden time.Duration) v
 	defer v.mu.Unlock()
 	seen = slices.Clone(seen)
 	for id, made := range v.made {
-		if _, shown := seen.byID(id); shown || now.Sub(made.at) > hidden {
+		// Twice as long as EC2 hides it: what was seen may be as old as a call takes.
+		if _, shown := seen.byID(id); shown || now.Sub(made.at) > 2*hidden {
 			delete(v.made, id)
 		} else if made.owner == o {
 			seen = append(seen, made.instance)

@@ -257,7 +257,7 @@ func (c *Cloud) Plant(tags map[string]string) string {
 	i := c.run(launch{image: ImageID, kind: "t3.micro", subnet: c.subnets[0], specs: map[string]map[string]string{
 		"instance": tags, "volume": tags, "network-interface": tags,
 	}})
-	i.shown = time.Time{}
+	i.shown, i.events = time.Time{}, []event{{at: c.now(), state: stateRunning}}
 	return i.id
 }
 

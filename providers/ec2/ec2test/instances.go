@@ -67,7 +67,7 @@ func runInstances(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if made == nil {
+	if r.repeats = made != nil; made == nil {
 		if err := r.admit(l); err != nil {
 			return nil, err
 		}

@@ -39,10 +39,10 @@ type action struct {
 // request is one call.
 type request struct {
 	*Cloud
-	action string
-	values url.Values
-	prefix string // of nested parameters
-	wrote  bool
+	action  string
+	values  url.Values
+	prefix  string // of nested parameters
+	repeats bool   // answered with what an earlier request made
 }
 
 var index = regexp.MustCompile(`\.\d+`)
@@ -207,9 +207,20 @@ func matches(filters []filter, tags map[string]string, value func(name string) [
 
 // wild matches a pattern with * and ?.
 func wild(pattern, text string) bool {
-	quoted := regexp.QuoteMeta(pattern)
-	quoted = strings.ReplaceAll(strings.ReplaceAll(quoted, `\*`, `.*`), `\?`, `.`)
-	return regexp.MustCompile(`(?s)^` + quoted + `$`).MatchString(text)
+	for ; pattern != ""; pattern, text = pattern[1:], text[1:] {
+		switch {
+		case pattern[0] == '*':
+			for i := range len(text) + 1 {
+				if wild(pattern[1:], text[i:]) {
+					return true
+				}
+			}
+			return false
+		case text == "" || pattern[0] != '?' && pattern[0] != text[0]:
+			return false
+		}
+	}
+	return text == ""
 }
 
 // page cuts a list as MaxResults and NextToken say. least and most are what the action takes as MaxResults.

@@ -123,7 +123,7 @@ func (c *Cloud) do(req *http.Request, values url.Values) (answer any, wrote bool
 	}
 	answer, err = a.do(r)
 	c.settle()
-	return answer, a.writes && err == nil, err
+	return answer, a.writes && err == nil && !r.repeats, err
 }
 
 // signature is the form of AWS's signature, version 4.

@@ -1,0 +1,5 @@
+//go:build lab
+
+package ec2
+
+const thorough = true
