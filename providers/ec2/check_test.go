@@ -1,0 +1,153 @@
+package ec2
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/musterhq/muster/providers"
+	"github.com/musterhq/muster/providers/ec2/ec2test"
+)
+
+func TestCheck(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings *Settings
+		config   func(*Config)
+		options  ec2test.Options
+		want     error
+		says     string
+	}{
+		"fine":            {settings: tiny()},
+		"fine, elastic":   {settings: tiny(elastic)},
+		"fine, spot":      {settings: tiny(spot)},
+		"fine, parameter": {settings: tiny(func(s *Settings) { s.Image.ID, s.Image.Parameter = "", ec2test.Parameter })},
+		"fine, by name":   {settings: tiny(func(s *Settings) { s.Image.ID, s.Image.Name = "", "tiny-linux-*" })},
+		"fine, other VPC": {
+			settings: tiny(func(s *Settings) { s.SubnetTags = map[string]string{"tier": "hosts"} }),
+			config:   func(c *Config) { c.VPC = ec2test.OtherVPC },
+		},
+		"fine, by a role": {settings: tiny(), config: func(c *Config) { c.AssumeRole.ARN = "arn:aws:iam::" + ec2test.Account + ":role/muster" }},
+		"no such image": {
+			settings: tiny(func(s *Settings) { s.Image.ID, s.Image.Name = "", "tiny-linux-1.3" }), want: providers.ErrNotFound,
+			says: "image tiny-linux-1.3 not found in region eu-test-1; nearest names: tiny-linux-1.2, tiny-linux-1.1",
+		},
+		"no such image ID": {
+			settings: tiny(func(s *Settings) { s.Image.ID = "ami-00000000000000009" }), want: providers.ErrNotFound,
+			says: "image ami-00000000000000009 not found in region eu-test-1; nearest names: tiny-linux-1.2 (ami-00000000000000001)",
+		},
+		"no such parameter": {
+			settings: tiny(func(s *Settings) { s.Image.ID, s.Image.Parameter = "", "/nowhere" }), want: providers.ErrNotFound,
+			says: "parameter /nowhere not found in region eu-test-1",
+		},
+		"no such type": {settings: tiny(func(s *Settings) { s.Type = "x9.tiny" }), want: providers.ErrNotFound, says: "has no instance type x9.tiny"},
+		"type not in the zone": {
+			settings: tiny(func(s *Settings) { s.Type, s.Subnets = "c7a.large", []string{"subnet-00000000000000003"} }),
+			want:     providers.ErrNotFound, says: "is not in eu-test-1c, but in eu-test-1a, eu-test-1b",
+		},
+		"another architecture": {settings: tiny(func(s *Settings) { s.Type = "m7g.large" }), want: providers.ErrInvalid, says: "is for x86_64"},
+		"root too small":       {settings: tiny(func(s *Settings) { s.Root.Size = 2 << 30 }), want: providers.ErrInvalid, says: "needs 8GiB"},
+		"no such key":          {settings: tiny(func(s *Settings) { s.Key = "nobody" }), want: providers.ErrNotFound, says: "import the key pair"},
+		"no such subnet": {
+			settings: tiny(func(s *Settings) { s.Subnets = []string{"subnet-0000000000000abcd"} }), want: providers.ErrNotFound,
+		},
+		"subnets of two VPCs": {
+			settings: tiny(func(s *Settings) { s.Subnets = []string{"subnet-00000000000000001", "subnet-00000000000000011"} }),
+			want:     providers.ErrInvalid, says: "are in different VPCs",
+		},
+		"subnets of another VPC": {
+			settings: tiny(func(s *Settings) { s.Subnets = []string{"subnet-00000000000000001"} }),
+			config:   func(c *Config) { c.VPC = ec2test.OtherVPC }, want: providers.ErrInvalid, says: "and `vpc` is " + ec2test.OtherVPC,
+		},
+		"members cannot meet": {
+			settings: tiny(), config: func(c *Config) { c.Allow.Members = nil }, want: providers.ErrInvalid, says: "set `allow.members`",
+		},
+		"nobody comes in": {settings: tiny(), config: func(c *Config) { c.Allow.API = nil }, want: providers.ErrInvalid, says: "set `allow.api`"},
+		"too few addresses": {
+			settings: tiny(elastic), options: ec2test.Options{AddressQuota: 1}, want: providers.ErrQuota, says: "the account may have 1 elastic addresses, others use 1",
+		},
+		"no such role": {
+			settings: tiny(), config: func(c *Config) { c.AssumeRole.ARN = "arn:aws:iam::999999999999:role/muster" }, want: providers.ErrAuth,
+			says: "cannot get AWS credentials",
+		},
+		"no credentials": {
+			settings: tiny(), config: func(c *Config) { c.AccessKeyID = "" }, want: providers.ErrAuth, says: "set `profile`, or AWS_ACCESS_KEY_ID",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAccount(t, tt.options)
+			a.PlantAddress(nil)
+			before := len(a.Resources())
+			p := a.open(t, func(c *Config) {
+				if tt.config != nil {
+					tt.config(c)
+				}
+				if c.AccessKeyID == "" {
+					c.SecretAccessKey = NewConfig().SecretAccessKey
+				}
+			})
+			err := p.Check(t.Context(), []any{tt.settings})
+			if !errors.Is(err, tt.want) || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
+			if after := len(a.Resources()); after != before {
+				t.Errorf("a check made %d resources", after-before)
+			}
+		})
+	}
+}
+
+// TestCredentials finds them as the SDK does.
+func TestCredentials(t *testing.T) {
+	a := newAccount(t, ec2test.Options{})
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	helper := write("helper", `#!/bin/sh
+echo '{"Version": 1, "AccessKeyId": "AKIDTEST", "SecretAccessKey": "canary"}'
+`)
+	profiles := write("config", fmt.Sprintf(`[profile keys]
+aws_access_key_id = AKIDTEST
+aws_secret_access_key = canary
+region = eu-test-1
+[profile process]
+credential_process = %s
+`, helper))
+	for name, tt := range map[string]struct {
+		environment map[string]string
+		config      func(*Config)
+	}{
+		"environment":  {map[string]string{"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "canary"}, func(*Config) {}},
+		"profile":      {map[string]string{"AWS_CONFIG_FILE": profiles}, func(c *Config) { c.Profile, c.Region = "keys", "" }},
+		"its variable": {map[string]string{"AWS_CONFIG_FILE": profiles, "AWS_PROFILE": "keys"}, func(c *Config) { c.Region = "" }},
+		"process":      {map[string]string{"AWS_CONFIG_FILE": profiles}, func(c *Config) { c.Profile = "process" }},
+		"endpoint": {map[string]string{
+			"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_ENDPOINT_URL_EC2": a.url,
+		}, func(c *Config) { c.Endpoint = "" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for key, value := range tt.environment {
+				t.Setenv(key, value)
+			}
+			p := a.open(t, func(c *Config) {
+				c.AccessKeyID, c.SecretAccessKey = "", NewConfig().SecretAccessKey
+				tt.config(c)
+			})
+			if _, err := p.List(t.Context(), cluster); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for name, region := range map[string]func(*Config){"no region": func(c *Config) { c.Region = "" }} {
+		if _, err := a.open(t, region).List(t.Context(), cluster); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "set `region`") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package ec2
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/musterhq/muster/providers"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestRequest holds the exact requests for instances: what changes here changes what a repeated create asks for.
+func TestRequest(t *testing.T) {
+	subnets := []subnet{{ID: "subnet-1", Zone: "eu-test-1a"}, {ID: "subnet-2", Zone: "eu-test-1b"}}
+	everything := func(s *Settings) {
+		s.Type, s.Spot, s.SpotMaxPrice, s.Key, s.InstanceProfile = "m7g.large", true, "0.05", "operator", "hosts"
+		s.HopLimit, s.Address, s.PlacementGroup = 2, addressElastic, "near"
+		s.Root = Volume{Size: 20 << 30, IOPS: 4000, Throughput: 250, KMSKey: "alias/hosts"}
+		s.Data = []DataVolume{{Device: "/dev/sdf", Volume: Volume{Size: 1 << 40, Type: "st1", Unencrypted: true}}}
+		s.Tags = map[string]string{"team": "billing", "Name": "the web", "aws-like": "x"}
+	}
+	for name, s := range map[string]*Settings{"defaults": tiny(), "everything": tiny(everything), "private": tiny(private)} {
+		p := &Provider{name: "cloud-a"}
+		id := request("web-1", nil).Identity
+		l := p.draft(id, s, image{id: "ami-1", rootDevice: "/dev/xvda"}, subnets)
+		l.Groups, l.Tags = []string{"sg-1"}, launchTags(p.owner(cluster), id, s)
+		got, err := json.MarshalIndent(l.input([]byte("#cloud-config\n"), p.owner(cluster).token(id, 1)), "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden := filepath.Join("testdata", name+".golden.json")
+		if *update {
+			if err := os.WriteFile(golden, got, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// A launch that was kept asks for the same as the one that was planned.
+func TestLaunchIsKept(t *testing.T) {
+	p := &Provider{name: "cloud-a"}
+	id := request("web-1", nil).Identity
+	l := p.draft(id, tiny(spot), image{id: "ami-1", rootDevice: "/dev/xvda"}, []subnet{{ID: "subnet-1", Zone: "a", VPC: "vpc-1"}})
+	l.Tags = launchTags(p.owner(cluster), id, tiny(spot))
+	text, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept launch
+	if err := json.Unmarshal(text, &kept); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fmt.Sprintf("%+v", l.input(nil, "t").TagSpecifications), fmt.Sprintf("%+v", kept.input(nil, "t").TagSpecifications)); len(diff) > 0 && !cmp.Equal(l, kept) {
+		t.Errorf("%+v became %+v", l, kept)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	subnets := []subnet{{ID: "s-5", Zone: "b"}, {ID: "s-1", Zone: "a"}, {ID: "s-4", Zone: "c"}, {ID: "s-2", Zone: "b"}, {ID: "s-3", Zone: "a"}}
+	zones := map[string]int{}
+	used := map[string]int{}
+	for n := range 60 {
+		host := fmt.Sprintf("web-%d", n+1)
+		order := spread(subnets, host)
+		if len(order) != 3 || order[0].Zone == order[1].Zone || order[1].Zone == order[2].Zone || order[0].Zone == order[2].Zone {
+			t.Fatalf("%s: %v", host, order)
+		}
+		shuffled := slices.Clone(subnets)
+		slices.Reverse(shuffled)
+		if again := spread(shuffled, host); !slices.Equal(again, order) {
+			t.Errorf("%s: %v and then %v", host, order, again)
+		}
+		zones[order[0].Zone]++
+		used[order[0].ID]++
+	}
+	if zones["a"] != 20 || zones["b"] != 20 || zones["c"] != 20 || len(used) != 5 {
+		t.Errorf("hosts by zone: %v, by subnet: %v", zones, used)
+	}
+	if order := spread(nil, "web-1"); len(order) != 0 {
+		t.Errorf("no subnets: %v", order)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	id := request("web-1", nil).Identity
+	a, b := owner{cluster: cluster, provider: "a"}, owner{cluster: cluster, provider: "b"}
+	token := a.token(id, 12)
+	if len(token) > 64 || token == b.token(id, 12) || token == a.token(id, 1) {
+		t.Errorf("tokens %s, %s, %s", token, b.token(id, 12), a.token(id, 1))
+	}
+	if n := a.attemptOf(id, types.Instance{ClientToken: aws.String(token)}); n != 12 {
+		t.Errorf("attempt %d of %s", n, token)
+	}
+	if n := b.attemptOf(id, types.Instance{ClientToken: aws.String(token)}); n != 0 {
+		t.Errorf("attempt %d of another's token", n)
+	}
+}
+
+func TestRules(t *testing.T) {
+	allow := Allow{API: []string{"10.0.0.0/8", "10.0.0.0/8"}, SSH: []string{"2001:db8::/32"}, Members: []string{"10.0.0.0/8"}, APIPort: 7400}
+	var group types.SecurityGroup
+	group.GroupId = aws.String("sg-1")
+	for _, r := range allow.rules() {
+		group.IpPermissions = append(group.IpPermissions, r.permission("sg-1"))
+	}
+	if diff := cmp.Diff(allow.rules(), rulesOf(group), cmp.AllowUnexported(rule{})); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(allow.rules()); n != 5 { // members, SSH, and three ports of which one is asked for thrice
+		t.Errorf("%d rules: %v", n, allow.rules())
+	}
+	group.IpPermissions[0].UserIdGroupPairs[0].Description = aws.String("by hand")
+	if missing := without(allow.rules(), rulesOf(group)); len(missing) != 1 || missing[0] != (rule{}) {
+		t.Errorf("missing %v", missing)
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		written, text string
+		want          int
+	}{{"", "abc", 0}, {"abc", "abc", 3}, {"abc", "abcdef", 3}, {"abcdef", "defgh", 3}, {"abc", "xyz", 0}, {"abab", "abx", 2}} {
+		if got := overlap([]byte(tt.written), []byte(tt.text)); got != tt.want {
+			t.Errorf("%q then %q: %d, want %d", tt.written, tt.text, got, tt.want)
+		}
+	}
+}
+
+func TestClassOf(t *testing.T) {
+	for code, want := range map[string]error{
+		"RequestLimitExceeded": providers.ErrThrottled, "InternalError": providers.ErrUnavailable, "VcpuLimitExceeded": providers.ErrQuota,
+		"AddressLimitExceeded": providers.ErrQuota, "InsufficientInstanceCapacity": providers.ErrQuota, "AuthFailure": providers.ErrAuth,
+		"UnauthorizedOperation": providers.ErrAuth, "InvalidAMIID.NotFound": providers.ErrNotFound, "InvalidGroup.Duplicate": providers.ErrConflict,
+		"InvalidParameterValue": providers.ErrInvalid, "DependencyViolation": providers.ErrUnavailable, "Surprise": providers.ErrInvalid,
+	} {
+		if got := classOf(code, 400); got != want {
+			t.Errorf("%s is %v, want %v", code, got, want)
+		}
+	}
+	if got := classOf("Surprise", 503); got != providers.ErrUnavailable {
+		t.Errorf("a status of 503 is %v", got)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	list := []types.Image{{Name: aws.String("debian-12-amd64")}, {Name: aws.String("debian-13-amd64")}, {Name: aws.String("debian-sid")}, {Name: aws.String("dos")}}
+	if got := strings.Join(nearest("debian-13-arm64", list), " "); got != "debian-13-amd64 debian-12-amd64 debian-sid" {
+		t.Error(got)
+	}
+}
