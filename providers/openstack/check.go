@@ -105,7 +105,8 @@ func (p *Provider) checkHost(ctx context.Context, s *session, settings Settings)
 		_, err := p.findServerGroup(ctx, s, name)
 		errs = append(errs, err)
 	}
-	errs = append(errs, p.checkKey(ctx, s, settings.KeyPair), p.checkZones(ctx, s, settings.AvailabilityZones), checkVolume(s, settings))
+	errs = append(errs, p.checkKey(ctx, s, settings.KeyPair), p.checkZones(ctx, s, settings.AvailabilityZones),
+		checkVolume(s, settings))
 	return cost, errors.Join(errs...)
 }
 
@@ -119,16 +120,19 @@ func fits(settings Settings, image, flavor named) error {
 	case image.inactive:
 		return fmt.Errorf("image %s is not active, so nothing can boot from it: %w", settings.Image, providers.ErrInvalid)
 	case image.minRAM > flavor.ram:
-		return fmt.Errorf("image %s needs %d MiB of memory, flavor %s has %d: %w", settings.Image, image.minRAM, settings.Flavor, flavor.ram, providers.ErrInvalid)
+		return fmt.Errorf("image %s needs %d MiB of memory, flavor %s has %d: %w",
+			settings.Image, image.minRAM, settings.Flavor, flavor.ram, providers.ErrInvalid)
 	case image.minDisk > disk && (disk > 0 || settings.BootVolume != nil): // a flavor's disk of 0 is as large as the image
-		return fmt.Errorf("image %s needs a disk of %d GiB, %s has %d: %w", settings.Image, image.minDisk, of, disk, providers.ErrInvalid)
+		return fmt.Errorf("image %s needs a disk of %d GiB, %s has %d: %w",
+			settings.Image, image.minDisk, of, disk, providers.ErrInvalid)
 	}
 	return nil
 }
 
 func checkVolume(s *session, settings Settings) error {
 	if settings.BootVolume != nil && s.volume == nil {
-		return fmt.Errorf("`boot_volume`: the catalogue has no block storage in region %s: %w", s.region, providers.ErrNotFound)
+		return fmt.Errorf("`boot_volume`: the catalogue has no block storage in region %s: %w",
+			s.region, providers.ErrNotFound)
 	}
 	return nil
 }

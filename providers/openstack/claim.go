@@ -186,7 +186,8 @@ func (p *Provider) makeClaim(ctx context.Context, s *session, who claimant) (min
 // takeOver deletes the ports of a create that nobody goes on with, unless a server got hold of one meanwhile.
 func (p *Provider) takeOver(ctx context.Context, s *session, list []ports.Port) error {
 	for _, port := range list {
-		p.log.InfoContext(ctx, "taking over a host that was half made", "provider", p.name, "port", port.ID, "name", port.Name)
+		p.log.InfoContext(ctx, "taking over a host that was half made", "provider", p.name, "port", port.ID, "name",
+			port.Name)
 		err := s.releasePort(ctx, port, port.RevisionNumber)
 		if errors.Is(err, errChanged) {
 			return nil // look again

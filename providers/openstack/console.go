@@ -29,7 +29,8 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 	}
 	o := p.owner(instance.Cluster)
 	if _, there, err := s.serverOf(ctx, o, instance.Identity, instance.ID); err != nil || !there {
-		return errors.Join(err, fmt.Errorf("host %s has no server %s: %w", instance.Host, instance.ID, providers.ErrNotFound))
+		return errors.Join(err, fmt.Errorf("host %s has no server %s: %w",
+			instance.Host, instance.ID, providers.ErrNotFound))
 	}
 	before := ""
 	for {

@@ -99,7 +99,8 @@ func (p *Provider) lookUp(ctx context.Context, s *session, settings Settings) (w
 		return what, err
 	}
 	if image.inactive {
-		return what, fmt.Errorf("image %s is not active, so nothing can boot from it: %w", settings.Image, providers.ErrInvalid)
+		return what, fmt.Errorf("image %s is not active, so nothing can boot from it: %w",
+			settings.Image, providers.ErrInvalid)
 	}
 	flavor, err := p.findFlavor(ctx, s, settings.Flavor)
 	if err != nil {
@@ -149,7 +150,8 @@ func (p *Provider) build(
 	if hint != "" {
 		hints = servers.SchedulerHintOpts{Group: hint}
 	}
-	answer, err := servers.Create(ctx, s.compute, keypairs.CreateOptsExt{CreateOptsBuilder: options, KeyName: settings.KeyPair}, hints).Extract()
+	keyed := keypairs.CreateOptsExt{CreateOptsBuilder: options, KeyName: settings.KeyPair}
+	answer, err := servers.Create(ctx, s.compute, keyed, hints).Extract()
 	if err != nil {
 		return made, true, p.explainRefusal(classified(ctx, err))
 	}
@@ -161,13 +163,16 @@ func (p *Provider) build(
 // explainRefusal says what to do about refusals of Nova whose words do not.
 func (p *Provider) explainRefusal(err error) error {
 	if hasStatus(err, http.StatusNotAcceptable) {
-		return fmt.Errorf("%w: Nova must speak version %s of its API, which came with Stein: %w", err, computeVersion, providers.ErrInvalid)
+		return fmt.Errorf("%w: Nova must speak version %s of its API, which came with Stein: %w",
+			err, computeVersion, providers.ErrInvalid)
 	}
 	return err
 }
 
 // serverOptions are the body of the call that makes a server.
-func serverOptions(o owner, req providers.CreateRequest, settings Settings, what ingredients, held []ports.Port) servers.CreateOpts {
+func serverOptions(
+	o owner, req providers.CreateRequest, settings Settings, what ingredients, held []ports.Port,
+) servers.CreateOpts {
 	drive := settings.ConfigDrive || settings.metal()
 	networks := make([]servers.Network, len(held))
 	for i, port := range held {

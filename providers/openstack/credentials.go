@@ -58,12 +58,14 @@ func (p *Provider) credentials(ctx context.Context) (credentials, error) {
 	}
 	auth, endpoint, tlsConfig, err := clouds.Parse(options...)
 	if err != nil {
-		return credentials{}, fmt.Errorf("cannot read the credentials of cloud %s: %w: %w", cmp.Or(name, "in the environment"), err, providers.ErrAuth)
+		return credentials{}, fmt.Errorf("cannot read the credentials of cloud %s: %w: %w",
+			cmp.Or(name, "in the environment"), err, providers.ErrAuth)
 	}
 	// A token without a scope is used as it is; with everything else one can log in again when the token has expired.
 	auth.AllowReauth = auth.TokenID == "" || auth.Scope != nil
 	if tlsConfig != nil && tlsConfig.InsecureSkipVerify {
-		p.log.WarnContext(ctx, "the cloud's certificates are not verified, as clouds.yaml or OS_INSECURE asks for", "provider", p.name)
+		p.log.WarnContext(ctx, "the cloud's certificates are not verified, as clouds.yaml or OS_INSECURE asks for", "provider",
+			p.name)
 	}
 	return credentials{auth: auth, endpoint: endpoint, tls: tlsConfig}, nil
 }

@@ -137,20 +137,26 @@ func (s *session) deleteVolumes(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// Cleanup removes what half-made hosts left, and the groups of the cluster.
+// Cleanup removes what half-made hosts left, and the groups of the cluster. A host that is not new is a mistake of the
+// caller.
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	s, err := p.session(ctx)
 	if err != nil {
 		return err
 	}
 	o := p.owner(cluster)
-	live, err := s.serversOf(ctx, o, clusterTag(cluster))
+	held, err := s.portsOf(ctx, o, "")
 	if err != nil {
 		return err
 	}
-	if len(live) > 0 {
-		id, _ := o.identity(live[0].Metadata)
-		return fmt.Errorf("host %s is still there: destroy it first: %w", id.Host, providers.ErrConflict)
+	live, err := s.servers(ctx, o, held)
+	if err != nil {
+		return err
+	}
+	for _, each := range live {
+		if id, _ := o.identity(each.Metadata); !p.isNew(each.Created) {
+			return fmt.Errorf("host %s is still there: destroy it first: %w", id.Host, providers.ErrConflict)
+		}
 	}
 	if s.baremetal != nil {
 		if err := p.cleanNodes(ctx, s, o); err != nil {
@@ -164,6 +170,12 @@ func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 		}
 	}
 	return nil
+}
+
+// isNew tells whether something may have been made by a create that was cut short and whose request was still on its way
+// when the hosts were listed. The cloud's times are whole seconds.
+func (p *Provider) isNew(created time.Time) bool {
+	return p.now().Sub(created) < p.config.Settle+time.Second
 }
 
 // cleanNetwork deletes floating IPs and ports. While a port may still be somebody's claim, or has a server that lists did
@@ -204,23 +216,11 @@ func (p *Provider) cleanNetwork(ctx context.Context, s *session, o owner) error 
 	return nil
 }
 
-// endHidden ends servers that showed up since the clean-up began: creates that crashed made them.
-func (p *Provider) endHidden(ctx context.Context, s *session, o owner, list []ports.Port) error {
-	hidden, err := s.serversOf(ctx, o, clusterTag(o.cluster))
+// endHidden ends servers that showed up since the hosts were listed: creates that were cut short made them.
+func (p *Provider) endHidden(ctx context.Context, s *session, o owner, held []ports.Port) error {
+	hidden, err := s.servers(ctx, o, held)
 	if err != nil {
 		return err
-	}
-	for _, port := range list {
-		if port.DeviceID == "" || slices.ContainsFunc(hidden, func(each server) bool { return each.ID == port.DeviceID }) {
-			continue
-		}
-		found, there, err := s.server(ctx, port.DeviceID)
-		if err != nil {
-			return err
-		}
-		if _, ours := o.identity(found.Metadata); there && ours {
-			hidden = append(hidden, found)
-		}
 	}
 	for _, each := range hidden {
 		id, _ := o.identity(each.Metadata)

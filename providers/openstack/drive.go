@@ -36,9 +36,12 @@ func (p *Provider) nodeImage(ctx context.Context, s *session, settings Settings)
 
 // configDrive is what a node reads of who it is. Ironic makes the disk. The ports are read again, since Ironic gives them
 // the node's hardware addresses when it connects them.
-func (s *session) configDrive(ctx context.Context, o owner, req providers.CreateRequest, settings Settings) (nodes.ConfigDrive, error) {
+func (s *session) configDrive(
+	ctx context.Context, o owner, req providers.CreateRequest, settings Settings,
+) (nodes.ConfigDrive, error) {
 	if !utf8.Valid(req.UserData) {
-		return nodes.ConfigDrive{}, fmt.Errorf("the bare-metal service takes user-data as text, and this is not: %w", providers.ErrInvalid)
+		return nodes.ConfigDrive{}, fmt.Errorf("the bare-metal service takes user-data as text, and this is not: %w",
+			providers.ErrInvalid)
 	}
 	held, err := s.portsOf(ctx, o, portName(req.Identity))
 	if err != nil {
@@ -101,7 +104,10 @@ func networkOf(id, link string, port ports.Port, fixed ports.IP, subnet subnets.
 	if subnet.IPVersion == 6 {
 		kind, all = "ipv6", "::"
 	}
-	network := map[string]any{"id": id, "type": kind, "link": link, "network_id": port.NetworkID, "ip_address": fixed.IPAddress, "netmask": netmask(subnet.CIDR)}
+	network := map[string]any{
+		"id": id, "type": kind, "link": link, "network_id": port.NetworkID,
+		"ip_address": fixed.IPAddress, "netmask": netmask(subnet.CIDR),
+	}
 	routes := []any{}
 	if subnet.GatewayIP != "" {
 		routes = append(routes, map[string]any{"network": all, "netmask": all, "gateway": subnet.GatewayIP})
@@ -111,7 +117,9 @@ func networkOf(id, link string, port ports.Port, fixed ports.IP, subnet subnets.
 		if err != nil {
 			continue
 		}
-		routes = append(routes, map[string]any{"network": to.Addr().String(), "netmask": netmask(route.DestinationCIDR), "gateway": route.NextHop})
+		routes = append(routes, map[string]any{
+			"network": to.Addr().String(), "netmask": netmask(route.DestinationCIDR), "gateway": route.NextHop,
+		})
 	}
 	network["routes"] = routes
 	return network
@@ -166,14 +174,16 @@ func (s *session) checkClass(ctx context.Context, class string) error {
 	free := false
 	for _, node := range list {
 		known = append(known, named{id: node.ResourceClass, name: node.ResourceClass})
-		free = free || node.ResourceClass == class && node.InstanceUUID == "" && !node.Maintenance && node.ProvisionState == string(nodes.Available)
+		usable := !node.Maintenance && node.ProvisionState == string(nodes.Available) && node.InstanceUUID == ""
+		free = free || usable && node.ResourceClass == class
 	}
 	if !slices.ContainsFunc(known, func(n named) bool { return n.name == class }) {
 		_, err := choose("resource class", class, s.region, known)
 		return err
 	}
 	if !free {
-		return fmt.Errorf("no node of resource class %s is available, see `openstack baremetal node list`: %w", class, providers.ErrQuota)
+		return fmt.Errorf("no node of resource class %s is available, see `openstack baremetal node list`: %w",
+			class, providers.ErrQuota)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestCallsOfHosts(t *testing.T) {
 	}
 	cloud.Reset()
 	list, err := p.List(t.Context(), testCluster)
-	if n := total(cloud.Calls()); err != nil || len(list) != hosts || n != 1 {
+	if n := total(cloud.Calls()); err != nil || len(list) != hosts || n != 2 {
 		t.Errorf("%d hosts listed with %d calls: %v", len(list), n, err)
 	}
 	cloud.Reset()

@@ -63,7 +63,8 @@ func classified(ctx context.Context, err error) error {
 	}
 	var unable *gophercloud.ErrUnableToReauthenticate
 	if errors.As(err, &unable) {
-		return fmt.Errorf("the token is not valid any more, and logging in again failed: %w", classified(ctx, unable.ErrReauth))
+		return fmt.Errorf("the token is not valid any more, and logging in again failed: %w",
+			classified(ctx, unable.ErrReauth))
 	}
 	var answer gophercloud.ErrUnexpectedResponseCode
 	if errors.As(err, &answer) {
@@ -109,7 +110,8 @@ func answered(answer gophercloud.ErrUnexpectedResponseCode) error {
 }
 
 func (e *apiError) classify(retryAfter bool) error {
-	quota := strings.Contains(strings.ToLower(e.message), "quota") || e.kind == "OverQuota" || strings.Contains(e.message, "Maximum number of")
+	quota := e.kind == "OverQuota" || strings.Contains(strings.ToLower(e.message), "quota") ||
+		strings.Contains(e.message, "Maximum number of")
 	switch e.status {
 	case http.StatusTooManyRequests, 498:
 		return providers.ErrThrottled

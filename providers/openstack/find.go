@@ -12,7 +12,9 @@ import (
 
 // findServer finds the server of a host. When there are several, those without the host's port cannot live and are
 // removed.
-func (p *Provider) findServer(ctx context.Context, s *session, o owner, id providers.Identity) (*providers.Instance, error) {
+func (p *Provider) findServer(
+	ctx context.Context, s *session, o owner, id providers.Identity,
+) (*providers.Instance, error) {
 	list, err := s.serversOf(ctx, o, identityTag(id))
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -28,7 +30,8 @@ func (p *Provider) findServer(ctx context.Context, s *session, o owner, id provi
 	}
 	kept, others := keep(list, held)
 	for _, other := range others {
-		p.log.WarnContext(ctx, "removing a server that a lost answer left beside the host's", "provider", p.name, "host", id.Host, "server", other.ID)
+		p.log.WarnContext(ctx, "removing a server that a lost answer left beside the host's",
+			"provider", p.name, "host", id.Host, "server", other.ID)
 		if err := s.deleteServer(ctx, other.ID); err != nil {
 			return nil, err
 		}
@@ -69,23 +72,24 @@ func (s *session) boundServer(ctx context.Context, o owner, id providers.Identit
 	return nil, nil
 }
 
-// List asks Nova once for every thousand hosts.
+// List asks Nova and Neutron once each for every some hundred hosts.
 func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instance, error) {
 	s, err := p.session(ctx)
 	if err != nil {
 		return nil, err
 	}
 	o := p.owner(cluster)
-	all, err := s.serversOf(ctx, o, clusterTag(cluster))
+	held, err := s.portsOf(ctx, o, "")
 	if err != nil {
 		return nil, err
 	}
-	list, err := p.instances(ctx, s, o, all)
+	all, err := s.servers(ctx, o, held)
 	if err != nil {
 		return nil, err
 	}
+	list := instances(o, all, held)
 	if s.baremetal != nil {
-		nodes, err := p.listNodes(ctx, s, o)
+		nodes, err := p.listNodes(ctx, s, o, held)
 		if err != nil {
 			return nil, err
 		}
@@ -95,8 +99,29 @@ func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instan
 	return list, nil
 }
 
+// servers lists the servers of an owner, with those that Nova's list does not show yet and that hold a port.
+func (s *session) servers(ctx context.Context, o owner, held []ports.Port) ([]server, error) {
+	all, err := s.serversOf(ctx, o, clusterTag(o.cluster))
+	if err != nil {
+		return nil, err
+	}
+	for _, port := range held {
+		if port.DeviceID == "" || slices.ContainsFunc(all, func(each server) bool { return each.ID == port.DeviceID }) {
+			continue
+		}
+		hidden, there, err := s.server(ctx, port.DeviceID)
+		if err != nil {
+			return nil, err
+		}
+		if _, ours := o.identity(hidden.Metadata); there && ours {
+			all = append(all, hidden)
+		}
+	}
+	return all, nil
+}
+
 // instances are servers as providers.Provider shows them, one for each identity.
-func (p *Provider) instances(ctx context.Context, s *session, o owner, all []server) ([]providers.Instance, error) {
+func instances(o owner, all []server, held []ports.Port) []providers.Instance {
 	byHost := map[providers.Identity][]server{}
 	for _, each := range all {
 		id, _ := o.identity(each.Metadata)
@@ -105,15 +130,8 @@ func (p *Provider) instances(ctx context.Context, s *session, o owner, all []ser
 	list := make([]providers.Instance, 0, len(byHost))
 	for id, candidates := range byHost {
 		slices.SortFunc(candidates, older)
-		kept := candidates[0]
-		if len(candidates) > 1 {
-			held, err := s.portsOf(ctx, o, portName(id))
-			if err != nil {
-				return nil, err
-			}
-			kept, _ = keep(candidates, held)
-		}
+		kept, _ := keep(candidates, held)
 		list = append(list, kept.instance(id))
 	}
-	return list, nil
+	return list
 }

@@ -203,8 +203,8 @@ func (s *session) openPorts(ctx context.Context, group groups.SecGroup, openings
 	return nil
 }
 
+// sameRule tells whether a group has a wanted rule. Neutron leaves the subnet out where it is everything.
 func sameRule(have rules.SecGroupRule, wanted rules.CreateOpts) bool {
-	// Neutron leaves the subnet out where it is everything.
 	prefix := have.RemoteIPPrefix
 	if prefix == "" && have.RemoteGroupID == "" {
 		prefix = everywhere[0]
@@ -214,8 +214,7 @@ func sameRule(have rules.SecGroupRule, wanted rules.CreateOpts) bool {
 	}
 	return have.Direction == string(wanted.Direction) && have.EtherType == string(wanted.EtherType) &&
 		have.Protocol == string(wanted.Protocol) && have.PortRangeMin == wanted.PortRangeMin &&
-		have.PortRangeMax == wanted.PortRangeMax && have.RemoteGroupID == wanted.RemoteGroupID && prefix == wanted.RemoteIPPrefix ||
-		have.RemoteGroupID != "" && have.RemoteGroupID == wanted.RemoteGroupID && have.EtherType == string(wanted.EtherType) && have.Protocol == ""
+		have.PortRangeMax == wanted.PortRangeMax && have.RemoteGroupID == wanted.RemoteGroupID && prefix == wanted.RemoteIPPrefix
 }
 
 func (s *session) deleteGroup(ctx context.Context, id string) error {

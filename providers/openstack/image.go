@@ -187,7 +187,9 @@ func (s *session) imageByID(ctx context.Context, id string) (*images.Image, erro
 
 // send fills an image. Whatever keeps the file from being sent whole leaves the image without contents; one that Glance
 // took for whole all the same is deleted.
-func (s *session) send(ctx context.Context, p *Provider, id string, file imageFile, wanted providers.Image, progress func(int64)) error {
+func (s *session) send(
+	ctx context.Context, p *Provider, id string, file imageFile, wanted providers.Image, progress func(int64),
+) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -213,7 +215,8 @@ func (s *session) send(ctx context.Context, p *Provider, id string, file imageFi
 	differs := cmp.Or(algorithm, "sha512") == "sha512" && value != "" && value != hex.EncodeToString(sum.Sum(nil))
 	if found.SizeBytes != file.size || differs {
 		err := s.deleteImage(ctx, id)
-		return errors.Join(fmt.Errorf("%d of %d bytes arrived: %w", found.SizeBytes, file.size, providers.ErrUnavailable), err)
+		return errors.Join(fmt.Errorf("%d of %d bytes arrived: %w",
+			found.SizeBytes, file.size, providers.ErrUnavailable), err)
 	}
 	return nil
 }

@@ -406,7 +406,8 @@ func TestLabFaults(t *testing.T) {
 	all, err := s.serversOf(t.Context(), owner{testCluster, "cloud-a"}, clusterTag(testCluster))
 	held, portErr := s.portsOf(t.Context(), owner{testCluster, "cloud-a"}, "")
 	if err != nil || portErr != nil || len(list) != want || len(all) != want || len(held) != want {
-		t.Errorf("%d hosts, %d servers, %d ports, want %d of each: %v %v", len(list), len(all), len(held), want, err, portErr)
+		t.Errorf("%d hosts, %d servers, %d ports, want %d of each: %v %v",
+			len(list), len(all), len(held), want, err, portErr)
 	}
 }
 

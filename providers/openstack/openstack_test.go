@@ -127,7 +127,9 @@ func fixture(settings *Settings, crashAt string) providertest.Factory {
 }
 
 // crash ends a create by another process at a call: before it, or after it was carried out.
-func crash(t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool) bool {
+func crash(
+	t *testing.T, cloud *openstacktest.Cloud, req providers.CreateRequest, at func(openstacktest.Call) bool, after bool,
+) bool {
 	t.Helper()
 	return crashIn(t, cloud.Gate, testProvider(t, cloud, withNodes), req, at, after)
 }
@@ -196,6 +198,9 @@ func errorCases(p *Provider) []providertest.ErrorCase {
 		{Name: "clean-up while a host lives", Want: providers.ErrConflict, Call: func(t *testing.T) error {
 			if _, err := p.Create(t.Context(), testRequest("web-4", testSettings())); err != nil {
 				t.Fatal(fmt.Errorf("create: %w", err))
+			}
+			if err := pause(t.Context(), testSettle+2*time.Second); err != nil { // times are whole seconds
+				t.Fatal(err)
 			}
 			return p.Cleanup(t.Context(), testCluster)
 		}},

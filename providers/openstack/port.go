@@ -28,7 +28,9 @@ func (s *session) portsOf(ctx context.Context, o owner, name string) ([]ports.Po
 }
 
 // makePort makes a port of a host. Whole machines have none of the firewalls that security groups are.
-func (p *Provider) makePort(ctx context.Context, s *session, o owner, id providers.Identity, network string, groups []string) (ports.Port, error) {
+func (p *Provider) makePort(
+	ctx context.Context, s *session, o owner, id providers.Identity, network string, groups []string,
+) (ports.Port, error) {
 	if groups == nil {
 		groups = []string{}
 	}

@@ -70,32 +70,24 @@ func (p *Provider) connect(ctx context.Context) (*session, error) {
 }
 
 // services looks the endpoints up in the catalogue that came with the token.
-func (p *Provider) services(ctx context.Context, client *gophercloud.ProviderClient, at gophercloud.EndpointOpts) (*session, error) {
+func (p *Provider) services(
+	ctx context.Context, client *gophercloud.ProviderClient, at gophercloud.EndpointOpts,
+) (*session, error) {
 	s := &session{region: at.Region}
-	if result, ok := client.GetAuthResult().(tokens.CreateResult); ok {
-		if project, err := result.ExtractProject(); err == nil && project != nil {
-			s.project = project.ID
-		}
-		if roles, err := result.ExtractRoles(); err == nil {
-			for _, role := range roles {
-				s.roles = append(s.roles, role.Name)
-			}
-		}
-	}
-	type open func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)
+	s.readToken(client)
 	for _, each := range []struct {
-		name   string
-		open   open
-		client **gophercloud.ServiceClient
-		wanted bool
+		name     string
+		open     func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)
+		client   **gophercloud.ServiceClient
+		optional bool
 	}{
-		{"compute", openstack.NewComputeV2, &s.compute, true},
-		{"network", openstack.NewNetworkV2, &s.network, true},
-		{"image", openstack.NewImageV2, &s.image, true},
-		{"block-storage", openstack.NewBlockStorageV3, &s.volume, false},
-		{"baremetal", openstack.NewBareMetalV1, &s.baremetal, p.config.Baremetal},
+		{"compute", openstack.NewComputeV2, &s.compute, false},
+		{"network", openstack.NewNetworkV2, &s.network, false},
+		{"image", openstack.NewImageV2, &s.image, false},
+		{"block-storage", openstack.NewBlockStorageV3, &s.volume, true},
+		{"baremetal", openstack.NewBareMetalV1, &s.baremetal, false},
 	} {
-		if !each.wanted && each.name == "baremetal" {
+		if each.name == "baremetal" && !p.config.Baremetal {
 			continue
 		}
 		service, err := each.open(client, at)
@@ -103,9 +95,10 @@ func (p *Provider) services(ctx context.Context, client *gophercloud.ProviderCli
 		switch {
 		case err == nil:
 			*each.client = service
-		case errors.As(err, &none) && !each.wanted:
+		case errors.As(err, &none) && each.optional:
 		case errors.As(err, &none):
-			return nil, fmt.Errorf("the catalogue has no %s service in region %q, see `openstack catalog list`: %w", each.name, at.Region, providers.ErrNotFound)
+			return nil, fmt.Errorf("the catalogue has no %s service in region %q, see `openstack catalog list`: %w",
+				each.name, at.Region, providers.ErrNotFound)
 		default:
 			return nil, fmt.Errorf("cannot find the %s service: %w", each.name, classified(ctx, err))
 		}
@@ -115,6 +108,22 @@ func (p *Provider) services(ctx context.Context, client *gophercloud.ProviderCli
 		s.baremetal.Microversion = metalVersion
 	}
 	return s, nil
+}
+
+// readToken reads whose the token is.
+func (s *session) readToken(client *gophercloud.ProviderClient) {
+	result, ok := client.GetAuthResult().(tokens.CreateResult)
+	if !ok {
+		return // a token that was given: nothing is known of it
+	}
+	if project, err := result.ExtractProject(); err == nil && project != nil {
+		s.project = project.ID
+	}
+	if roles, err := result.ExtractRoles(); err == nil {
+		for _, role := range roles {
+			s.roles = append(s.roles, role.Name)
+		}
+	}
 }
 
 // transport is how requests travel. Repeating one is the caller's business, and a request has no limit of its own but for

@@ -59,7 +59,8 @@ func (s *session) resume(ctx context.Context, found server) error {
 	case statusShelved, statusShelvedOffloaded:
 		return classified(ctx, servers.Unshelve(ctx, s.compute, found.ID, servers.UnshelveOpts{}).ExtractErr())
 	case statusError:
-		return fmt.Errorf("server %s failed and cannot be started, see `openstack server show %s`: %w", found.ID, found.ID, providers.ErrInvalid)
+		return fmt.Errorf("server %s failed and cannot be started, see `openstack server show %s`: %w",
+			found.ID, found.ID, providers.ErrInvalid)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -51,14 +52,18 @@ var sorts = map[string]sort{
 }
 
 // TestCrashOfCreate ends a create before and after each of its calls, goes on or gives up in another process, and counts
-// what there is then. In half of the cases lists do not show new servers for a while.
+// what there is then. With MUSTER_LONG, it does all that again with lists that do not show new servers for a while.
 func TestCrashOfCreate(t *testing.T) {
+	lags := []time.Duration{0}
+	if os.Getenv("MUSTER_LONG") != "" {
+		lags = append(lags, hastySettle/2)
+	}
 	for name, kind := range sorts {
 		calls := callsOf(t, func(p *Provider) error {
 			_, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
 			return err
 		})
-		for _, hide := range []time.Duration{0, hastySettle / 2} {
+		for _, hide := range lags {
 			for n := 1; n <= calls; n++ {
 				for _, after := range []bool{false, true} {
 					for _, goOn := range []bool{true, false} {

@@ -217,7 +217,8 @@ func (r *request) checkServer(s serverRequest, group string) (answer, bool) {
 		}
 	}
 	if r.c.over("instances", len(r.c.servers)) {
-		return refuse(403, "Quota exceeded for instances: Requested 1, but already used %d of %d instances", len(r.c.servers), r.c.Quotas["instances"]), true
+		return refuse(403, "Quota exceeded for instances: Requested 1, but already used %d of %d instances",
+			len(r.c.servers), r.c.Quotas["instances"]), true
 	}
 	return answer{}, false
 }

@@ -225,7 +225,8 @@ func (r *request) provision() answer {
 		case body.Target == "deleted" && (n.Provision == "active" || n.Provision == "deploy failed"):
 			n.Provision, n.until = "deleting", r.c.now().Add(r.c.Delete)
 		default:
-			return refuseIronic(400, "The requested action %q can not be performed on node %q while it is in state %q.", body.Target, n.UUID, n.Provision)
+			return refuseIronic(400, "The requested action %q can not be performed on node %q while it is in state %q.",
+				body.Target, n.UUID, n.Provision)
 		}
 		return done(202, nil)
 	})

@@ -180,7 +180,8 @@ func (r *request) deletePort() answer {
 		return refuseNeutron(404, "PortNotFound", "Port %s could not be found.", r.PathValue("id"))
 	}
 	if wanted := r.Header.Get("If-Match"); wanted != "" && wanted != fmt.Sprintf("revision_number=%d", p.Revision) {
-		return refuseNeutron(412, "RevisionNumberConstraintFailed", "Constrained to revision %s, but current revision is %d", wanted, p.Revision)
+		return refuseNeutron(412, "RevisionNumberConstraintFailed", "Constrained to revision %s, but current revision is %d",
+			wanted, p.Revision)
 	}
 	for _, f := range r.c.floating {
 		if f.PortID == p.ID {
@@ -221,7 +222,8 @@ func (r *request) createFloating() answer {
 	}
 	for _, f := range r.c.floating {
 		if f.PortID == body.Floating.PortID {
-			return refuseNeutron(409, "FloatingIPPortAlreadyAssociated", "Cannot associate floating IP with port %s", f.PortID)
+			return refuseNeutron(409, "FloatingIPPortAlreadyAssociated", "Cannot associate floating IP with port %s",
+				f.PortID)
 		}
 	}
 	if r.c.over("floatingip", len(r.c.floating)) {
