@@ -188,7 +188,7 @@ func (p *Provider) dryRun(ctx context.Context, s *Settings, found image, subnets
 	}
 	probe := providers.Identity{Cluster: probeCluster, Host: "check", Generation: 1}
 	l := p.draft(probe, s, found, subnets)
-	l.Tags = launchTags(p.owner(probeCluster), probe, s)
+	l.Tags = p.owner(probeCluster).hostTags(probe, s.Tags)
 	in := l.input(nil, p.owner(probeCluster).token(probe, 1))
 	in.DryRun = aws.Bool(true)
 	if _, err = call(ctx, p, c.ec2.RunInstances, in); hasCode(err, codeDryRun) {

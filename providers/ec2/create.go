@@ -205,11 +205,7 @@ func (p *Provider) complete(
 	ctx context.Context, o owner, id providers.Identity, s *Settings, made types.Instance,
 ) (types.Instance, error) {
 	if tagged, ok := o.hostOf(made.Tags); !ok || tagged != id {
-		tags := o.tags()
-		for key, value := range id.Tags() {
-			tags[key] = value
-		}
-		if err := p.tag(ctx, made, tags); err != nil {
+		if err := p.tag(ctx, made, merged(o.tags(), id.Tags())); err != nil {
 			return made, err
 		}
 	}

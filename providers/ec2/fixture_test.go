@@ -63,9 +63,16 @@ func newAccount(t testing.TB, options ec2test.Options) *account {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := &account{dir: t.TempDir(), timing: quick}
+	a.serve(t, cloud)
+	return a
+}
+
+// serve puts a cloud behind the account.
+func (a *account) serve(t testing.TB, cloud *ec2test.Cloud) {
 	server := httptest.NewServer(cloud)
 	t.Cleanup(server.Close)
-	return &account{Cloud: cloud, url: server.URL, dir: t.TempDir(), timing: quick}
+	a.Cloud, a.url = cloud, server.URL
 }
 
 // config is a configuration for the account.

@@ -10,8 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
-	"github.com/musterhq/muster/providers"
 )
 
 // launch is everything that a request for an instance says beside user-data and client token, with every name resolved:
@@ -28,9 +26,9 @@ type launch struct {
 	Subnets         []subnet          `json:"subnets"` // the first is asked for; the others are for when it has no room
 	Groups          []string          `json:"groups"`
 	Public          bool              `json:"public"`
-	Elastic         bool              `json:"elastic,omitempty"`
 	Placement       string            `json:"placement,omitempty"`
-	Tags            map[string]string `json:"tags"`
+	Tags            map[string]string `json:"tags"`            // of everything that is made
+	Marks           map[string]string `json:"marks,omitempty"` // more tags of the instance
 }
 
 // subnet is a subnet in its zone.
@@ -124,7 +122,8 @@ func (l launch) input(userData []byte, token string) *ec2.RunInstancesInput {
 			DeviceIndex: aws.Int32(0), SubnetId: aws.String(l.Subnets[0].ID), Groups: l.Groups,
 			AssociatePublicIpAddress: aws.Bool(l.Public), DeleteOnTermination: aws.Bool(true),
 		}},
-		TagSpecifications: tagged(l.Tags, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface),
+		TagSpecifications: append(tagged(merged(l.Tags, l.Marks), types.ResourceTypeInstance),
+			tagged(l.Tags, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface)...),
 	}
 	if len(userData) > 0 {
 		in.UserData = aws.String(base64.StdEncoding.EncodeToString(userData))
@@ -181,9 +180,9 @@ func (l launch) bid(in *ec2.RunInstancesInput) {
 	in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate // a one-time instance cannot be stopped
 }
 
-// launchTags are the tags of what a launch makes.
-func launchTags(o owner, id providers.Identity, s *Settings) map[string]string {
-	tags := o.hostTags(id, s.Tags)
+// marks are what an instance's tags say of how it was asked for.
+func marks(s *Settings) map[string]string {
+	tags := map[string]string{}
 	if s.Address == addressElastic {
 		tags[tagPhase] = phaseMaking
 	}

@@ -1,75 +1,100 @@
 package ec2
 
 import (
-	"encoding/json"
+	"bytes"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/providers"
+	"github.com/musterhq/muster/providers/ec2/ec2test"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestRequest holds the exact requests for instances: what changes here changes what a repeated create asks for.
-func TestRequest(t *testing.T) {
-	subnets := []subnet{{ID: "subnet-1", Zone: "eu-test-1a"}, {ID: "subnet-2", Zone: "eu-test-1b"}}
-	everything := func(s *Settings) {
-		s.Type, s.Spot, s.SpotMaxPrice, s.Key, s.InstanceProfile = "m7g.large", true, "0.05", "operator", "hosts"
-		s.HopLimit, s.Address, s.PlacementGroup = 2, addressElastic, "near"
-		s.Root = Volume{Size: 20 << 30, IOPS: 4000, Throughput: 250, KMSKey: "alias/hosts"}
-		s.Data = []DataVolume{{Device: "/dev/sdf", Volume: Volume{Size: 1 << 40, Type: "st1", Unencrypted: true}}}
-		s.Tags = map[string]string{"team": "billing", "Name": "the web", "aws-like": "x"}
+// wire keeps the requests for instances as they are sent.
+type wire struct{ bodies []string }
+
+func (w *wire) Do(req *http.Request) (*http.Response, error) {
+	text, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
 	}
-	for name, s := range map[string]*Settings{"defaults": tiny(), "everything": tiny(everything), "private": tiny(private)} {
-		p := &Provider{name: "cloud-a"}
-		id := request("web-1", nil).Identity
-		l := p.draft(id, s, image{id: "ami-1", rootDevice: "/dev/xvda"}, subnets)
-		l.Groups, l.Tags = []string{"sg-1"}, launchTags(p.owner(cluster), id, s)
-		got, err := json.MarshalIndent(l.input([]byte("#cloud-config\n"), p.owner(cluster).token(id, 1)), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		golden := filepath.Join("testdata", name+".golden.json")
-		if *update {
-			if err := os.WriteFile(golden, got, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
+	req.Body = io.NopCloser(bytes.NewReader(text))
+	if strings.Contains(string(text), "Action=RunInstances") {
+		w.bodies = append(w.bodies, string(text))
 	}
+	return http.DefaultClient.Do(req)
 }
 
-// A launch that was kept asks for the same as the one that was planned.
-func TestLaunchIsKept(t *testing.T) {
-	p := &Provider{name: "cloud-a"}
-	id := request("web-1", nil).Identity
-	l := p.draft(id, tiny(spot), image{id: "ami-1", rootDevice: "/dev/xvda"}, []subnet{{ID: "subnet-1", Zone: "a", VPC: "vpc-1"}})
-	l.Tags = launchTags(p.owner(cluster), id, tiny(spot))
-	text, err := json.Marshal(l)
+// lines renders a query, a parameter a line.
+func lines(t *testing.T, query string) string {
+	t.Helper()
+	values, err := url.ParseQuery(query)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var kept launch
-	if err := json.Unmarshal(text, &kept); err != nil {
-		t.Fatal(err)
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(&text, "%s = %s\n", key, values.Get(key))
 	}
-	if diff := cmp.Diff(fmt.Sprintf("%+v", l.input(nil, "t").TagSpecifications), fmt.Sprintf("%+v", kept.input(nil, "t").TagSpecifications)); len(diff) > 0 && !cmp.Equal(l, kept) {
-		t.Errorf("%+v became %+v", l, kept)
+	return text.String()
+}
+
+// TestRequest holds the exact requests for instances: what changes here changes what a repeated create asks for. The
+// request of another process, which has only what the first one kept, is the same.
+func TestRequest(t *testing.T) {
+	everything := func(s *Settings) {
+		s.Spot, s.SpotMaxPrice, s.Key, s.InstanceProfile, s.HopLimit, s.Placement = true, "0.05", ec2test.KeyName, "hosts", 2, placementCluster
+		s.Address, s.Reach, s.SecurityGroups = addressElastic, addressPrivate, nil
+		s.Root = Volume{Size: 20 << 30, IOPS: 4000, Throughput: 250, KMSKey: "alias/hosts"}
+		s.Data = []DataVolume{{Device: "/dev/sdf", Volume: Volume{Size: 1 << 40, Type: "st1", Unencrypted: true}}}
+		s.Tags = map[string]string{"team": "billing", "Name": "the web"}
+	}
+	for name, s := range map[string]*Settings{"defaults": tiny(), "everything": tiny(everything), "private": tiny(private)} {
+		t.Run(name, func(t *testing.T) {
+			a := newAccount(t, ec2test.Options{Hidden: 20 * time.Millisecond, HideCalls: true})
+			w := &wire{}
+			for range 2 {
+				p := a.open(t)
+				p.http = w
+				mustCreate(t, patient(p), request("web-1", s))
+				a.AddImage("tiny-linux-1.3")
+				a.AddSubnet(ec2test.Subnet{ID: "subnet-00000000000000000", VPC: ec2test.DefaultVPC, Zone: "eu-test-1a", Default: true})
+			}
+			golden := filepath.Join("testdata", name+".golden")
+			got := lines(t, w.bodies[0])
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+			for _, again := range w.bodies {
+				if diff := cmp.Diff(got, lines(t, again)); diff != "" {
+					t.Errorf("another request: %s", diff)
+				}
+			}
+		})
 	}
 }
 

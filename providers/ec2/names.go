@@ -50,11 +50,16 @@ func (o owner) owns(tags map[string]string) bool {
 
 // hostTags are on everything that belongs to one host. More tags do not override muster's.
 func (o owner) hostTags(id providers.Identity, more map[string]string) map[string]string {
-	tags := map[string]string{tagName: id.Host}
-	maps.Copy(tags, more)
-	maps.Copy(tags, o.tags())
-	maps.Copy(tags, id.Tags())
-	return tags
+	return merged(map[string]string{tagName: id.Host}, more, o.tags(), id.Tags())
+}
+
+// merged are all tags, of which later ones override earlier ones.
+func merged(sets ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, tags := range sets {
+		maps.Copy(all, tags)
+	}
+	return all
 }
 
 // token is the client token of the nth attempt to make a host, from 1. An attempt is over when its instance has ended, or

@@ -33,7 +33,7 @@ func (p *Provider) plan(ctx context.Context, o owner, id providers.Identity, s *
 		return launch{}, err
 	}
 	l := p.draft(id, s, found, subnets)
-	l.Tags = launchTags(o, id, s)
+	l.Tags = o.hostTags(id, s.Tags)
 	if len(l.Groups) == 0 {
 		group, err := p.ensureGroup(ctx, o, subnets[0].VPC)
 		if err != nil {
@@ -52,8 +52,8 @@ func (p *Provider) draft(id providers.Identity, s *Settings, found image, subnet
 	return launch{
 		Image: found.id, Type: s.Type, Spot: s.Spot, SpotMaxPrice: s.SpotMaxPrice, Key: s.Key, InstanceProfile: s.InstanceProfile,
 		HopLimit: s.HopLimit, Disks: disks(s, found.rootDevice), Subnets: spread(subnets, id.Host),
-		Groups: slices.Clone(s.SecurityGroups), Public: s.Address != addressPrivate, Elastic: s.Address == addressElastic,
-		Placement: s.PlacementGroup,
+		Groups: slices.Clone(s.SecurityGroups), Public: s.Address != addressPrivate,
+		Placement: s.PlacementGroup, Marks: marks(s),
 	}
 }
 

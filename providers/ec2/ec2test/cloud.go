@@ -297,4 +297,20 @@ func (c *Cloud) PlantGroup(name, vpc string, tags map[string]string) string {
 	return g.id
 }
 
+// PlantSpotRequest makes a spot request that is open.
+func (c *Cloud) PlantSpotRequest(tags map[string]string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &spotRequest{thing: c.newThing("sir", tags), state: "open"}
+	c.spots = append(c.spots, s)
+	return s.id
+}
+
+// Forget has lists show an instance no more, as EC2 does an hour after its end.
+func (c *Cloud) Forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.instance(id).shown = c.now().Add(24 * time.Hour)
+}
+
 func (c *Cloud) now() time.Time { return c.options.Now() }

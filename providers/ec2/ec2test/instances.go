@@ -31,7 +31,7 @@ var instanceActions = map[string]action{
 	}},
 	"TerminateInstances": {writes: true, do: terminateInstances, params: []string{"InstanceId.#!"}},
 	"StartInstances":     {writes: true, do: startInstances, params: []string{"InstanceId.#!"}},
-	"GetConsoleOutput":   {do: getConsoleOutput, params: []string{"InstanceId!", "Latest:bool"}},
+	"GetConsoleOutput":   {about: true, do: getConsoleOutput, params: []string{"InstanceId!", "Latest:bool"}},
 	"CreateTags":         {writes: true, do: createTags, params: []string{"ResourceId.#!", "Tag.#.Key!", "Tag.#.Value"}},
 }
 

@@ -33,6 +33,7 @@ func missing(name string) *problem {
 type action struct {
 	params []string // patterns: "Filter.#.Value.#"; with "!" at the end one that must be there, with ":int" or ":bool" its form
 	writes bool
+	about  bool // a read that is about one resource, which a policy may choose
 	do     func(*request) (any, error)
 }
 
