@@ -153,13 +153,6 @@ func (r *request) items(name string) []*request {
 	}
 }
 
-// within reads the structure NAME.*.
-func (r *request) within(name string) *request {
-	item := *r
-	item.prefix = r.prefix + name + "."
-	return &item
-}
-
 // filter is one filter of a describe: any of the values, which may have wildcards.
 type filter struct {
 	name   string
