@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -175,6 +176,39 @@ func TestLockNamesItsHolder(t *testing.T) {
 		t.Fatalf("after the first was closed: %v", err)
 	}
 	_ = again.Close()
+}
+
+// TestLockOutlivesItsHolder: the child of a killed process may hold the lock for a moment.
+func TestLockOutlivesItsHolder(t *testing.T) {
+	parent := t.TempDir()
+	d := mustCreate(t, parent)
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	pid := strconv.Itoa(dead.Process.Pid)
+	if err := os.WriteFile(filepath.Join(parent, "demo", fileLock), []byte(pid+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error)
+	go func() {
+		next, err := Open(parent, "demo", clock)
+		if err == nil {
+			err = next.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		t.Fatalf("Open while the lock is held: %v", err)
+	case <-time.After(4 * inheritPause):
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestClosedDirRefusesWrites(t *testing.T) {
