@@ -27,6 +27,8 @@ const (
 	codePlacementGone   = "InvalidPlacementGroup.Unknown"
 	codeInstanceGone    = "InvalidInstanceID.NotFound"
 	codeUnsupported     = "UnsupportedOperation"
+
+	codeNone = "UnknownError" // the SDK's, for an answer that has none
 )
 
 // noRoomHere are the codes of a zone or subnet that has no room for the instance: another one may.
@@ -110,6 +112,8 @@ func classOf(code string, status int) error {
 		return providers.ErrQuota
 	case strings.HasSuffix(code, ".NotFound") || strings.HasSuffix(code, "NotFoundException"):
 		return providers.ErrNotFound
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return providers.ErrAuth
 	default:
 		return providers.ErrInvalid
 	}
@@ -131,14 +135,19 @@ func classified(ctx context.Context, action string, err error) error {
 	if response := (*smithyhttp.ResponseError)(nil); errors.As(err, &response) {
 		status = response.HTTPStatusCode()
 	}
-	hint := hints[api.ErrorCode()]
-	if hint != "" {
-		hint = ", " + hint
+	return &apiError{text: action + ": " + inWords(api, status), class: classOf(api.ErrorCode(), status), api: api}
+}
+
+// inWords says what EC2 answered, and what to do about it.
+func inWords(api smithy.APIError, status int) string {
+	if api.ErrorCode() == codeNone {
+		return fmt.Sprintf("answered HTTP status %d without a word of EC2's, is the endpoint right?", status)
 	}
-	return &apiError{
-		text:  fmt.Sprintf("%s: %s (%s)%s", action, api.ErrorMessage(), api.ErrorCode(), hint),
-		class: classOf(api.ErrorCode(), status), api: api,
+	text := fmt.Sprintf("%s (%s)", api.ErrorMessage(), api.ErrorCode())
+	if hint := hints[api.ErrorCode()]; hint != "" {
+		text += ", " + hint
 	}
+	return text
 }
 
 // apiError is an answer of EC2 in fewer words than the SDK's.

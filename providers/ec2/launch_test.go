@@ -185,6 +185,31 @@ func TestClassOf(t *testing.T) {
 	}
 }
 
+// TestBareStatus is answered by something that is not EC2: a proxy, or a service at a wrong address.
+func TestBareStatus(t *testing.T) {
+	a := newAccount(t, ec2test.Options{})
+	for status, want := range map[int]error{
+		http.StatusUnauthorized: providers.ErrAuth, http.StatusForbidden: providers.ErrAuth, http.StatusNotFound: providers.ErrInvalid,
+		http.StatusTooManyRequests: providers.ErrThrottled, http.StatusBadGateway: providers.ErrUnavailable,
+	} {
+		p := a.open(t)
+		p.http = answering(func(*http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: status, Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader("you may not")),
+			}, nil
+		})
+		_, err := p.List(t.Context(), cluster)
+		if providers.Class(err) != providers.Class(want) || !strings.Contains(err.Error(), fmt.Sprint(status)) {
+			t.Errorf("%d: %v, want %v", status, err, want)
+		}
+	}
+}
+
+// answering answers requests in place of a server.
+type answering func(*http.Request) (*http.Response, error)
+
+func (a answering) Do(req *http.Request) (*http.Response, error) { return a(req) }
+
 func TestNearest(t *testing.T) {
 	list := []types.Image{{Name: aws.String("debian-12-amd64")}, {Name: aws.String("debian-13-amd64")}, {Name: aws.String("debian-sid")}, {Name: aws.String("dos")}}
 	if got := strings.Join(nearest("debian-13-arm64", list), " "); got != "debian-13-amd64 debian-12-amd64 debian-sid" {

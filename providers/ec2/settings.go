@@ -213,10 +213,10 @@ func (s *Settings) validateNetwork(p *problems) {
 	}
 }
 
-// EC2's bounds of tags (User Guide, "Tag restrictions"); muster and the name take seven of the fifty.
+// EC2's bounds of tags (API Reference, "Tag"; User Guide, "Tag restrictions"); muster and the name take seven of the fifty.
 const (
 	maxTags     = 50 - 7
-	maxTagKey   = 128
+	maxTagKey   = 127
 	maxTagValue = 256
 )
 

@@ -273,7 +273,7 @@ func (r *request) tags() (map[string]string, error) {
 		switch {
 		case key == "" || len([]rune(key)) > 127:
 			return nil, refuse("InvalidParameterValue", "Tag key '%s' has a wrong length", key)
-		case len([]rune(value)) > 255:
+		case len([]rune(value)) > 256:
 			return nil, refuse("InvalidParameterValue", "The value of tag '%s' is too long", key)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
 			return nil, refuse("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
