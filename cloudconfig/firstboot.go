@@ -185,11 +185,24 @@ func (d Download) Check() (field string, err error) {
 		return "urls", fmt.Errorf("no URL is given")
 	}
 	for i, raw := range d.URLs {
-		if u, err := url.Parse(raw); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Sprintf("urls[%d]", i), fmt.Errorf("`%s` is no http or https URL", raw)
+		if err := checkURL(raw); err != nil {
+			return fmt.Sprintf("urls[%d]", i), err
 		}
 	}
 	return "", nil
+}
+
+// checkURL refuses what hosts cannot fetch, and a URL with a password: it would stand in the user-data.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err == nil && u.User != nil:
+		return fmt.Errorf("the URL at `%s` holds a user or password, which every host's user-data would show", u.Host)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return fmt.Errorf("`%s` is no http or https URL", raw)
+	default:
+		return nil
+	}
 }
 
 // Architectures are those that a host can have, as GOARCH names them, sorted.
