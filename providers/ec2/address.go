@@ -68,9 +68,7 @@ func (p *Provider) allocate(ctx context.Context, o owner, id providers.Identity,
 	if err := p.records.save(o.cluster, addressRecord(id), asked); err != nil {
 		return types.Address{}, err
 	}
-	out, err := call(ctx, p, c.ec2.AllocateAddress, &ec2.AllocateAddressInput{
-		Domain: types.DomainTypeVpc, TagSpecifications: tagged(tags, types.ResourceTypeElasticIp),
-	})
+	out, err := call(ctx, p, c.ec2.AllocateAddress, addressInput(tags))
 	asked.Asked = p.now()
 	switch {
 	case err == nil:
@@ -84,6 +82,10 @@ func (p *Provider) allocate(ctx context.Context, o owner, id providers.Identity,
 		return types.Address{}, err
 	}
 	return types.Address{AllocationId: out.AllocationId, PublicIp: out.PublicIp}, p.step("allocated")
+}
+
+func addressInput(tags map[string]string) *ec2.AllocateAddressInput {
+	return &ec2.AllocateAddressInput{Domain: types.DomainTypeVpc, TagSpecifications: tagged(tags, types.ResourceTypeElasticIp)}
 }
 
 // associate gives a host its elastic address. To repeat it changes nothing.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -65,30 +66,36 @@ func nearest(name string, list []types.Image) []string {
 	return names
 }
 
-// Check finds out whether EC2 would make the hosts: it asks for everything that the settings name, and makes a dry run of
-// the request. Prices of spot instances are logged.
+// Check finds out whether EC2 would make the hosts: it looks at everything that the settings name and at every kind of thing
+// that it would have to find again, and makes dry runs of what it would make. Prices of spot instances are logged.
 func (p *Provider) Check(ctx context.Context, settings []any) error {
-	if _, err := p.connect(ctx); err != nil {
-		return err
+	if _, err := p.describe(ctx, p.owner(probeCluster).filters()); err != nil {
+		return err // as would everything else
 	}
-	var errs []error
-	elastic := 0
-	for i, each := range settings {
+	errs := []error{p.checkLooks(ctx)}
+	var kinds []*Settings
+	hosts, elastic := map[*Settings]int{}, 0 // hosts of a group share their settings
+	for _, each := range settings {
 		s, err := settingsOf(each)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if s.Address == addressElastic {
-			elastic++
+		if hosts[s]++; hosts[s] == 1 {
+			kinds = append(kinds, s)
 		}
-		if !slices.Contains(settings[:i], each) { // hosts of a group share their settings
-			errs = append(errs, p.checkReach(s), p.checkHost(ctx, s))
-		}
+		elastic += b2i(s.Address == addressElastic)
 	}
-	if len(settings) == 0 {
-		_, err := p.describe(ctx, []types.Filter{filter("tag:"+tagProvider, p.name)})
-		errs = append(errs, err)
+	together := crowds{}
+	for _, s := range kinds {
+		subnets, err := p.checkHost(ctx, s)
+		if len(subnets) > 0 {
+			together.add(subnets, hosts[s])
+		}
+		errs = append(errs, p.checkReach(s), err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(together)) {
+		errs = append(errs, p.checkRoom(ctx, together[key]))
 	}
 	return errors.Join(append(errs, p.checkAddresses(ctx, elastic))...)
 }
@@ -110,21 +117,21 @@ func (p *Provider) checkReach(s *Settings) error {
 	return nil
 }
 
-// checkHost asks for everything that a host's settings name.
-func (p *Provider) checkHost(ctx context.Context, s *Settings) error {
+// checkHost asks for everything that a host's settings name. It returns the subnets.
+func (p *Provider) checkHost(ctx context.Context, s *Settings) ([]subnet, error) {
 	found, err := p.findImage(ctx, s.Image)
 	subnets, netErr := p.findSubnets(ctx, s)
 	if err = errors.Join(err, netErr); err != nil {
-		return err
+		return nil, err
 	}
 	if min := Size(found.rootGiB) << 30; s.Root.Size != 0 && s.Root.Size < min {
 		err = fmt.Errorf("`root.size` is %s, and image %s needs %s: %w", s.Root.Size, found.id, min, providers.ErrInvalid)
 	}
 	if err = errors.Join(err, p.checkType(ctx, s, found, subnets)); err != nil {
-		return err
+		return nil, err
 	}
 	p.logPrice(ctx, s, subnets)
-	return p.dryRun(ctx, s, found, subnets)
+	return subnets, p.checkMaking(ctx, s, found, subnets)
 }
 
 // checkType makes sure that the zones have the instance type and that it runs the image.
@@ -176,59 +183,6 @@ func (p *Provider) checkArchitecture(ctx context.Context, s *Settings, found ima
 	if !slices.Contains(runs, types.ArchitectureType(found.architecture)) {
 		return fmt.Errorf("image %s is for %s, and instance type %s runs %v: %w", found.id, found.architecture, s.Type, runs,
 			providers.ErrInvalid)
-	}
-	return nil
-}
-
-// dryRun asks EC2 whether it would run a host. The cluster's own groups may not be there yet and are left out.
-func (p *Provider) dryRun(ctx context.Context, s *Settings, found image, subnets []subnet) error {
-	c, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	probe := providers.Identity{Cluster: probeCluster, Host: "check", Generation: 1}
-	l := p.draft(probe, s, found, subnets)
-	l.Tags = p.owner(probeCluster).hostTags(probe, s.Tags)
-	in := l.input(nil, p.owner(probeCluster).token(probe, 1))
-	in.DryRun = aws.Bool(true)
-	if _, err = call(ctx, p, c.ec2.RunInstances, in); hasCode(err, codeDryRun) {
-		return nil
-	}
-	return err
-}
-
-// probeCluster is the UUID under which nothing is ever made.
-const probeCluster = "00000000-0000-0000-0000-000000000000"
-
-// checkAddresses compares the elastic addresses to come with what the account may have.
-func (p *Provider) checkAddresses(ctx context.Context, wanted int) error {
-	if wanted == 0 {
-		return nil
-	}
-	c, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	out, err := call(ctx, p, c.ec2.DescribeAccountAttributes, &ec2.DescribeAccountAttributesInput{
-		AttributeNames: []types.AccountAttributeName{"vpc-max-elastic-ips"},
-	})
-	if err != nil {
-		return err
-	}
-	used, err := p.describeAddresses(ctx, nil)
-	if err != nil {
-		return err
-	}
-	limit := 0
-	for _, a := range out.AccountAttributes {
-		for _, v := range a.AttributeValues {
-			_, _ = fmt.Sscan(aws.ToString(v.AttributeValue), &limit)
-		}
-	}
-	if ours := slices.DeleteFunc(used, func(a types.Address) bool { return tagsOf(a.Tags)[tagProvider] == p.name }); limit > 0 &&
-		len(ours)+wanted > limit {
-		return fmt.Errorf("the account may have %d elastic addresses, others use %d and %d are wanted: %s: %w",
-			limit, len(ours), wanted, hints["AddressLimitExceeded"], providers.ErrQuota)
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 package ec2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +98,60 @@ func TestCheck(t *testing.T) {
 				t.Errorf("a check made %d resources", after-before)
 			}
 		})
+	}
+}
+
+// TestCheckCountsAddresses compares hosts to come with the room in their subnets, in which some of them are already.
+func TestCheckCountsAddresses(t *testing.T) {
+	a := newAccount(t, ec2test.Options{SubnetRoom: 4})
+	s, two := tiny(), tiny(func(s *Settings) { s.Subnets = []string{"subnet-00000000000000001", "subnet-00000000000000002"} })
+	for _, tt := range []struct {
+		hosts []any
+		want  error
+	}{
+		{slices.Repeat([]any{s}, 12), nil},
+		{slices.Repeat([]any{s}, 13), providers.ErrQuota},
+		{append(slices.Repeat([]any{two}, 8), s, s), nil},
+		{append(slices.Repeat([]any{two}, 9), s, s), providers.ErrQuota},
+	} {
+		err := a.open(t).Check(t.Context(), tt.hosts)
+		if !errors.Is(err, tt.want) || err != nil && !strings.Contains(err.Error(), "free addresses") {
+			t.Errorf("%d hosts: %v", len(tt.hosts), err)
+		}
+	}
+	for n := range 12 {
+		mustCreate(t, patient(a.open(t)), request(fmt.Sprintf("web-%d", n+1), s))
+	}
+	if err := a.open(t).Check(t.Context(), slices.Repeat([]any{s}, 12)); err != nil {
+		t.Errorf("with the hosts there: %v", err)
+	}
+	if _, err := patient(a.open(t)).Create(t.Context(), request("web-13", s)); !errors.Is(err, providers.ErrQuota) {
+		t.Errorf("in full subnets: %v", err)
+	}
+}
+
+// TestCheckMissesRights takes each right away that a check can know of.
+func TestCheckMissesRights(t *testing.T) {
+	placed := tiny(elastic)
+	placed.Placement = placementSpread
+	parameter := tiny(spot, func(s *Settings) { s.Image.ID, s.Image.Parameter = "", ec2test.Parameter })
+	unknown := []string{ // of what exists alone, only logged, or for other settings
+		"ec2:AssociateAddress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CancelSpotInstanceRequests", "ec2:DeleteNetworkInterface",
+		"ec2:DeletePlacementGroup", "ec2:DeleteSecurityGroup", "ec2:DeleteVolume", "ec2:DescribeSpotPriceHistory",
+		"ec2:DisassociateAddress", "ec2:GetConsoleOutput", "ec2:ReleaseAddress", "ec2:RevokeSecurityGroupIngress",
+		"ec2:StartInstances", "ec2:TerminateInstances", "ec2:DescribeVpcs",
+	}
+	for _, right := range lacking(allowed(t), unknown) {
+		a := newAccount(t, ec2test.Options{})
+		poor, err := ec2test.New(ec2test.Options{Policy: bytes.ReplaceAll(policyJSON, []byte(`"`+right+`"`), []byte(`"ec2:DescribeNothing"`))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.serve(t, poor)
+		err = a.open(t).Check(t.Context(), []any{placed, parameter})
+		if !errors.Is(err, providers.ErrAuth) || !strings.Contains(err.Error(), right) || !strings.Contains(err.Error(), "policy.json") {
+			t.Errorf("without %s: %v", right, err)
+		}
 	}
 }
 

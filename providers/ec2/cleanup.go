@@ -94,53 +94,77 @@ func (p *Provider) removeAddresses(ctx context.Context, o owner) error {
 
 // removeSpotRequests cancels requests that could still become instances.
 func (p *Provider) removeSpotRequests(ctx context.Context, o owner) error {
+	ids, err := p.describeSpotRequests(ctx, o)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
 	c, err := p.connect(ctx)
 	if err != nil {
 		return err
-	}
-	in := &ec2.DescribeSpotInstanceRequestsInput{
-		Filters: append(o.filters(), filter("state", string(types.SpotInstanceStateOpen), string(types.SpotInstanceStateActive))),
-	}
-	out, err := call(ctx, p, c.ec2.DescribeSpotInstanceRequests, in)
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, r := range out.SpotInstanceRequests {
-		ids = append(ids, aws.ToString(r.SpotInstanceRequestId))
-	}
-	if len(ids) == 0 {
-		return nil
 	}
 	_, err = call(ctx, p, c.ec2.CancelSpotInstanceRequests, &ec2.CancelSpotInstanceRequestsInput{SpotInstanceRequestIds: ids})
 	return err
 }
 
-// removeVolumes deletes the volumes that outlived their instance because somebody detached them or told them to.
-func (p *Provider) removeVolumes(ctx context.Context, o owner) error {
+// describeSpotRequests reads the IDs of an owner's requests that could still become instances.
+func (p *Provider) describeSpotRequests(ctx context.Context, o owner) (ids []string, err error) {
 	c, err := p.connect(ctx)
 	if err != nil {
+		return nil, err
+	}
+	in := &ec2.DescribeSpotInstanceRequestsInput{
+		Filters:    append(o.filters(), filter("state", string(types.SpotInstanceStateOpen), string(types.SpotInstanceStateActive))),
+		MaxResults: aws.Int32(perPage),
+	}
+	for {
+		page, err := call(ctx, p, c.ec2.DescribeSpotInstanceRequests, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.SpotInstanceRequests {
+			ids = append(ids, aws.ToString(r.SpotInstanceRequestId))
+		}
+		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
+			return ids, nil
+		}
+	}
+}
+
+// removeVolumes deletes the volumes that outlived their instance because somebody detached them or told them to.
+func (p *Provider) removeVolumes(ctx context.Context, o owner) error {
+	found, err := p.describeVolumes(ctx, o)
+	if err != nil {
 		return err
+	}
+	for _, v := range found {
+		if err := p.removeVolume(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// volumesPerPage is the most that EC2 answers at once.
+const volumesPerPage = 500
+
+// describeVolumes reads the volumes of an owner.
+func (p *Provider) describeVolumes(ctx context.Context, o owner) (found []types.Volume, err error) {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
 	in := &ec2.DescribeVolumesInput{Filters: o.filters(), MaxResults: aws.Int32(volumesPerPage)}
 	for {
 		page, err := call(ctx, p, c.ec2.DescribeVolumes, in)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, v := range page.Volumes {
-			if err := p.removeVolume(ctx, v); err != nil {
-				return err
-			}
-		}
+		found = append(found, page.Volumes...)
 		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return nil
+			return found, nil
 		}
 	}
 }
-
-// volumesPerPage is the most that EC2 answers at once.
-const volumesPerPage = 500
 
 func (p *Provider) removeVolume(ctx context.Context, v types.Volume) error {
 	switch {
@@ -163,23 +187,33 @@ func (p *Provider) removeVolume(ctx context.Context, v types.Volume) error {
 
 // removeInterfaces deletes the interfaces that outlived their instance.
 func (p *Provider) removeInterfaces(ctx context.Context, o owner) error {
-	c, err := p.connect(ctx)
+	found, err := p.describeInterfaces(ctx, o)
 	if err != nil {
 		return err
+	}
+	for _, n := range found {
+		if err := p.removeInterface(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describeInterfaces reads the interfaces of an owner.
+func (p *Provider) describeInterfaces(ctx context.Context, o owner) (found []types.NetworkInterface, err error) {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
 	in := &ec2.DescribeNetworkInterfacesInput{Filters: o.filters(), MaxResults: aws.Int32(perPage)}
 	for {
 		page, err := call(ctx, p, c.ec2.DescribeNetworkInterfaces, in)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, n := range page.NetworkInterfaces {
-			if err := p.removeInterface(ctx, n); err != nil {
-				return err
-			}
-		}
+		found = append(found, page.NetworkInterfaces...)
 		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return nil
+			return found, nil
 		}
 	}
 }

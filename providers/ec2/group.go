@@ -156,12 +156,7 @@ func (p *Provider) makeGroup(ctx context.Context, o owner, vpc string) (types.Se
 	if err := p.records.save(o.cluster, recordOfGroup+vpc, asked); err != nil {
 		return types.SecurityGroup{}, err
 	}
-	tags := o.tags()
-	tags[tagName] = "muster " + o.cluster
-	out, err := call(ctx, p, c.ec2.CreateSecurityGroup, &ec2.CreateSecurityGroupInput{
-		GroupName: aws.String(o.groupName("group")), Description: aws.String("muster cluster " + o.cluster), VpcId: aws.String(vpc),
-		TagSpecifications: tagged(tags, types.ResourceTypeSecurityGroup),
-	})
+	out, err := call(ctx, p, c.ec2.CreateSecurityGroup, o.groupInput(vpc))
 	if hasCode(err, codeGroupExists) {
 		return types.SecurityGroup{}, hidden("the cluster's security group") // somebody else just made it
 	}
@@ -173,6 +168,16 @@ func (p *Provider) makeGroup(ctx context.Context, o owner, vpc string) (types.Se
 		return types.SecurityGroup{}, err
 	}
 	return types.SecurityGroup{GroupId: out.GroupId}, p.step("group")
+}
+
+// groupInput is the request for the cluster's group in a VPC.
+func (o owner) groupInput(vpc string) *ec2.CreateSecurityGroupInput {
+	tags := o.tags()
+	tags[tagName] = "muster " + o.cluster
+	return &ec2.CreateSecurityGroupInput{
+		GroupName: aws.String(o.groupName("group")), Description: aws.String("muster cluster " + o.cluster), VpcId: aws.String(vpc),
+		TagSpecifications: tagged(tags, types.ResourceTypeSecurityGroup),
+	}
 }
 
 // setRules adds the rules that are missing and takes away those of muster's that are not wanted any more.

@@ -36,6 +36,7 @@ type subnet struct {
 	ID   string `json:"id"`
 	Zone string `json:"zone"`
 	VPC  string `json:"vpc"`
+	free int    // addresses when it was looked at
 }
 
 // disk is a volume under a name.

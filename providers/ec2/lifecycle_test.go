@@ -111,20 +111,6 @@ func lacking(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(each string) bool { return slices.Contains(b, each) })
 }
 
-// TestPolicyIsNeeded takes rights away: their lack is told, with what to do.
-func TestPolicyIsNeeded(t *testing.T) {
-	a := newAccount(t, ec2test.Options{})
-	poor, err := ec2test.New(ec2test.Options{Policy: bytes.ReplaceAll(policyJSON, []byte(`"ec2:RunInstances"`), []byte(`"ec2:RunNothing"`))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.serve(t, poor)
-	err = a.open(t).Check(t.Context(), []any{tiny()})
-	if !errors.Is(err, providers.ErrAuth) || !strings.Contains(err.Error(), "policy.json") {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestFullZoneIsPassedOver(t *testing.T) {
 	a := newAccount(t, ec2test.Options{FullZones: []string{"eu-test-1a", "eu-test-1b"}})
 	p := patient(a.open(t))

@@ -23,22 +23,29 @@ func (p *Provider) ensurePlacement(ctx context.Context, o owner, strategy string
 		if err != nil {
 			return "", err
 		}
-		name := o.groupName("placement " + strategy)
+		name := o.placementName(strategy)
 		if err := p.records.save(o.cluster, recordOfPlace+strategy, record{Asked: p.now(), Open: true, ID: name}); err != nil {
 			return "", err
 		}
-		in := &ec2.CreatePlacementGroupInput{
-			GroupName: aws.String(name), Strategy: types.PlacementStrategy(strategy),
-			TagSpecifications: tagged(o.tags(), types.ResourceTypePlacementGroup),
-		}
-		if strategy == placementPartition {
-			in.PartitionCount = aws.Int32(partitions)
-		}
-		if _, err = call(ctx, p, c.ec2.CreatePlacementGroup, in); hasCode(err, codePlacementExists) {
+		if _, err = call(ctx, p, c.ec2.CreatePlacementGroup, o.placementInput(strategy)); hasCode(err, codePlacementExists) {
 			return name, p.checkPlacement(ctx, o, name)
 		}
 		return name, err
 	})
+}
+
+func (o owner) placementName(strategy string) string { return o.groupName("placement " + strategy) }
+
+// placementInput is the request for the cluster's group of a strategy.
+func (o owner) placementInput(strategy string) *ec2.CreatePlacementGroupInput {
+	in := &ec2.CreatePlacementGroupInput{
+		GroupName: aws.String(o.placementName(strategy)), Strategy: types.PlacementStrategy(strategy),
+		TagSpecifications: tagged(o.tags(), types.ResourceTypePlacementGroup),
+	}
+	if strategy == placementPartition {
+		in.PartitionCount = aws.Int32(partitions)
+	}
+	return in
 }
 
 // checkPlacement makes sure that a placement group that exists is the cluster's.

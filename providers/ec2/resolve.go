@@ -41,7 +41,7 @@ func (p *Provider) plan(ctx context.Context, o owner, id providers.Identity, s *
 		}
 		l.Groups = []string{group}
 	}
-	if l.Placement == "" && s.Placement != placementNone && s.Placement != "" {
+	if s.placed() {
 		l.Placement, err = p.ensurePlacement(ctx, o, s.Placement)
 	}
 	return l, err
@@ -109,6 +109,7 @@ func (p *Provider) imageByID(ctx context.Context, id string) (image, error) {
 func (p *Provider) imageByName(ctx context.Context, name, owner string) (image, error) {
 	list, err := p.describeImages(ctx, &ec2.DescribeImagesInput{
 		Owners: []string{owner}, Filters: []types.Filter{filter("name", name), filter("state", string(types.ImageStateAvailable))},
+		MaxResults: aws.Int32(perPage),
 	})
 	if err != nil {
 		return image{}, err
@@ -129,11 +130,17 @@ func (p *Provider) describeImages(ctx context.Context, in *ec2.DescribeImagesInp
 	if err != nil {
 		return nil, err
 	}
-	out, err := call(ctx, p, c.ec2.DescribeImages, in)
-	if err != nil {
-		return nil, err
+	var found []types.Image
+	for {
+		page, err := call(ctx, p, c.ec2.DescribeImages, in)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, page.Images...)
+		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
+			return found, nil
+		}
 	}
-	return out.Images, nil
 }
 
 // usable is what has to be known of an image.
@@ -230,6 +237,7 @@ func (p *Provider) describeSubnets(ctx context.Context, in *ec2.DescribeSubnetsI
 		for _, s := range page.Subnets {
 			found = append(found, subnet{
 				ID: aws.ToString(s.SubnetId), Zone: aws.ToString(s.AvailabilityZone), VPC: aws.ToString(s.VpcId),
+				free: int(aws.ToInt32(s.AvailableIpAddressCount)),
 			})
 		}
 		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {

@@ -241,6 +241,11 @@ func (s *Settings) reachPublic() bool {
 	return s.Reach == addressPublic || s.Reach == "" && s.Address != addressPrivate
 }
 
+// placed tells whether the cluster's placement group has to be there.
+func (s *Settings) placed() bool {
+	return s.PlacementGroup == "" && s.Placement != placementNone && s.Placement != ""
+}
+
 // settingsOf is a request's settings. The cluster file's were validated when it was read.
 func settingsOf(settings any) (*Settings, error) {
 	s, ok := settings.(*Settings)

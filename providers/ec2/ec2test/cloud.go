@@ -23,6 +23,7 @@ type Options struct {
 
 	InstanceQuota int      // instances alive
 	AddressQuota  int      // elastic addresses
+	SubnetRoom    int      // addresses of a subnet, default 4091: those of a /20
 	FullZones     []string // zones without capacity
 	MaxPage       int      // most that a page has, whatever is asked for
 
@@ -113,6 +114,9 @@ func New(options Options) (*Cloud, error) {
 	}
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.SubnetRoom == 0 {
+		options.SubnetRoom = 4091
 	}
 	c := &Cloud{
 		options: options, keys: []string{KeyName}, tokens: map[string]used{}, parameters: map[string]string{Parameter: ImageID},

@@ -135,6 +135,8 @@ func (r *request) admit(l launch) error {
 			code: "InsufficientInstanceCapacity", message: "We currently do not have sufficient " + l.kind + " capacity in " + l.subnet.Zone,
 			status: 500,
 		}
+	case r.roomIn(l.subnet.ID) <= 0:
+		err = refuse("InsufficientFreeAddressesInSubnet", "Not enough free addresses in subnet %s to satisfy the requested number of instances", l.subnet.ID)
 	case r.options.InstanceQuota > 0 && alive >= r.options.InstanceQuota:
 		err = refuse("VcpuLimitExceeded", "You have requested more vCPU capacity than your current limit allows")
 	default:
@@ -280,7 +282,7 @@ func (r *request) readDisks(l *launch) error {
 const rootDevice = "/dev/xvda"
 
 func describeInstances(r *request) (any, error) {
-	filters, err := r.filters("tag:", "client-token", "instance-state-name", "instance-id", "vpc-id")
+	filters, err := r.filters("tag:", "client-token", "instance-state-name", "instance-id", "vpc-id", "subnet-id")
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +298,7 @@ func describeInstances(r *request) (any, error) {
 		}
 		if matches(filters, i.tags, func(name string) []string {
 			return map[string][]string{
-				"client-token": {i.token}, "instance-state-name": {i.stateAt(at)}, "instance-id": {i.id}, "vpc-id": {i.subnet.VPC},
+				"client-token": {i.token}, "instance-state-name": {i.stateAt(at)}, "instance-id": {i.id}, "vpc-id": {i.subnet.VPC}, "subnet-id": {i.subnet.ID},
 			}[name]
 		}) {
 			found = append(found, r.reservation(i, at))

@@ -79,7 +79,9 @@ func describeSubnets(r *request) (any, error) {
 		}) {
 			continue
 		}
-		found = append(found, xmlSubnet{ID: s.ID, VPC: s.VPC, Zone: s.Zone, State: "available", Default: isDefault, Tags: xmlTags(s.Tags)})
+		found = append(found, xmlSubnet{
+			ID: s.ID, VPC: s.VPC, Zone: s.Zone, State: "available", Default: isDefault, Tags: xmlTags(s.Tags), Free: r.roomIn(s.ID),
+		})
 	}
 	part, next, err := page(r, found, 5, 1000)
 	return xmlSubnets{Items: part, Next: next}, err
@@ -338,6 +340,7 @@ type (
 		Zone    string   `xml:"availabilityZone"`
 		State   string   `xml:"state"`
 		Default string   `xml:"defaultForAz"`
+		Free    int      `xml:"availableIpAddressCount"`
 		Tags    []xmlTag `xml:"tagSet>item"`
 	}
 	xmlGroups struct {

@@ -247,6 +247,17 @@ func (c *Cloud) instance(id string) *instance {
 	return nil
 }
 
+// roomIn is how many addresses a subnet has free.
+func (c *Cloud) roomIn(subnet string) int {
+	room := c.options.SubnetRoom
+	for _, n := range c.interfaces {
+		if n.subnet.ID == subnet {
+			room--
+		}
+	}
+	return room
+}
+
 func (c *Cloud) group(id string) *group {
 	for _, g := range c.groups {
 		if g.id == id {
