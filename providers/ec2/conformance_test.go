@@ -46,7 +46,7 @@ func TestConformance(t *testing.T) {
 		},
 	} {
 		for kind, s := range settings {
-			if !thorough && name+kind != "EverythingElastic" && name+kind != "LateAndLostPublic" && name != "NoFaults" {
+			if !long && name+kind != "EverythingElastic" && name+kind != "LateAndLostPublic" && name != "NoFaults" {
 				continue // of `make lab-ec2`
 			}
 			t.Run(name+kind, func(t *testing.T) {

@@ -117,18 +117,21 @@ var tempers = map[string]ec2test.Options{
 	"Late":   {BootTime: time.Millisecond, EndTime: time.Millisecond, Hidden: 25 * time.Millisecond, HideCalls: true},
 }
 
+// long is true where there is time for every call and every temper: `make lab-ec2`.
+var long = os.Getenv("MUSTER_LONG") != ""
+
+// sweep is a process that ends before or after one of its calls, and what has to be true then.
+type sweep struct {
+	before   func(*process) error // what went well before; may be nil
+	crashing func(*process) error
+	then     func(t *testing.T, a *account) // what is left is ended and looked at after that
+}
+
 // TestEveryCrashIsResumed ends `up` before and after every call, and runs it again: nothing is doubled, and a third run
 // changes nothing.
 func TestEveryCrashIsResumed(t *testing.T) {
-	sweep(t, func(t *testing.T, a *account, at int, post bool) (crashed bool) {
-		foreign := strangers(t, a)
-		crashed = errors.Is(a.process(t, at, post).up(), errCrash)
-		if err := a.process(t, 0, false).up(); err != nil {
-			t.Fatal(err)
-		}
-		if got := a.kinds(); !maps.Equal(got, whole) {
-			t.Errorf("there are %v, want %v", got, whole)
-		}
+	everywhere(t, sweep{crashing: (*process).up, then: func(t *testing.T, a *account) {
+		resume(t, a)
 		before := writes(a)
 		if err := a.process(t, 0, false).up(); err != nil {
 			t.Fatal(err)
@@ -136,80 +139,99 @@ func TestEveryCrashIsResumed(t *testing.T) {
 		if after := writes(a); after != before {
 			t.Errorf("a run that finds everything in place made %d changes", after-before)
 		}
-		finish(t, a, foreign)
-		return crashed
-	})
+	}})
 }
 
 // TestEveryCrashIsUndone ends `up` before and after every call, and runs `down`.
 func TestEveryCrashIsUndone(t *testing.T) {
-	sweep(t, func(t *testing.T, a *account, at int, post bool) (crashed bool) {
-		foreign := strangers(t, a)
-		crashed = errors.Is(a.process(t, at, post).up(), errCrash)
-		finish(t, a, foreign)
-		return crashed
-	})
+	everywhere(t, sweep{crashing: (*process).up, then: func(*testing.T, *account) {}})
 }
 
 // TestEveryCrashOfDownIsResumed ends `down` before and after every call, and runs it again.
 func TestEveryCrashOfDownIsResumed(t *testing.T) {
-	sweep(t, func(t *testing.T, a *account, at int, post bool) (crashed bool) {
-		foreign := strangers(t, a)
-		if err := a.process(t, 0, false).up(); err != nil {
-			t.Fatal(err)
-		}
-		crashed = errors.Is(a.process(t, at, post).down(), errCrash)
-		finish(t, a, foreign)
-		return crashed
-	})
+	everywhere(t, sweep{before: (*process).up, crashing: (*process).down, then: func(*testing.T, *account) {}})
 }
 
 // TestNothingIsDoubledWithoutRecords loses the driver's files at every crash: what EC2 shows is enough.
 func TestNothingIsDoubledWithoutRecords(t *testing.T) {
-	run := func(at int, post bool) (crashed bool) {
-		t.Run(fmt.Sprintf("%d%s", at, word(post)), func(t *testing.T) {
-			a := newAccount(t, tempers["Prompt"])
-			crashed = errors.Is(a.process(t, at, post).up(), errCrash)
-			if err := os.RemoveAll(a.dir); err != nil {
-				t.Fatal(err)
-			}
-			if err := a.process(t, 0, false).up(); err != nil {
-				t.Fatal(err)
-			}
-			if got := a.kinds(); !maps.Equal(got, whole) {
-				t.Errorf("there are %v, want %v", got, whole)
-			}
-		})
-		return crashed
+	sweep{crashing: (*process).up, then: func(t *testing.T, a *account) {
+		if err := os.RemoveAll(a.dir); err != nil {
+			t.Fatal(err)
+		}
+		resume(t, a)
+	}}.run(t, tempers["Prompt"])
+}
+
+// resume makes the fleet whole.
+func resume(t *testing.T, a *account) {
+	t.Helper()
+	if err := a.process(t, 0, false).up(); err != nil {
+		t.Fatal(err)
 	}
-	for at := 1; run(at, false) && run(at, true); at++ {
+	if got := a.kinds(); !maps.Equal(got, whole) {
+		t.Errorf("there are %v, want %v", got, whole)
 	}
 }
 
-// sweep crashes at every call until one is not reached any more.
-func sweep(t *testing.T, scenario func(t *testing.T, a *account, at int, post bool) (crashed bool)) {
+// everywhere sweeps in accounts of every temper; in the short run, of one.
+func everywhere(t *testing.T, s sweep) {
 	for name, options := range tempers {
-		if name != "Prompt" && !thorough {
-			continue // of `make lab-ec2`
+		if name == "Prompt" || long {
+			t.Run(name, func(t *testing.T) { s.run(t, options) })
 		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for at := 1; ; at++ {
-				for _, post := range []bool{false, true} {
-					crashed := false
-					t.Run(fmt.Sprintf("%d%s", at, word(post)), func(t *testing.T) {
-						crashed = scenario(t, newAccount(t, options), at, post)
-					})
-					if !crashed {
-						if at < 15 {
-							t.Errorf("the sweep ended after %d calls", at)
-						}
-						return
-					}
-				}
-			}
-		})
 	}
+}
+
+// run goes through the sweep before and after every call; in the short run, of every third call, in turn before and after.
+func (s sweep) run(t *testing.T, o ec2test.Options) {
+	calls, stride := s.calls(t, o), 3
+	if long {
+		stride = 1
+	}
+	if calls < 15 {
+		t.Errorf("there are only %d calls to crash at", calls)
+	}
+	for at := 1; at <= calls; at += stride {
+		for _, post := range []bool{false, true} {
+			if !long && post != (at%2 == 0) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%d%s", at, word(post)), func(t *testing.T) {
+				t.Parallel()
+				a := newAccount(t, o)
+				foreign := strangers(t, a)
+				s.prepare(t, a)
+				if err := s.crashing(a.process(t, at, post)); err != nil && !errors.Is(err, errCrash) {
+					t.Fatal(err)
+				}
+				s.then(t, a)
+				finish(t, a, foreign)
+			})
+		}
+	}
+	t.Logf("%d calls", calls)
+}
+
+func (s sweep) prepare(t *testing.T, a *account) {
+	t.Helper()
+	if s.before == nil {
+		return
+	}
+	if err := s.before(a.process(t, 0, false)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calls counts the calls of what is to crash.
+func (s sweep) calls(t *testing.T, o ec2test.Options) int {
+	t.Helper()
+	a := newAccount(t, o)
+	s.prepare(t, a)
+	p := a.process(t, 0, false)
+	if err := s.crashing(p); err != nil {
+		t.Fatal(err)
+	}
+	return p.calls
 }
 
 func word(post bool) string {

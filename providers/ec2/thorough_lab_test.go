@@ -1,5 +1,0 @@
-//go:build lab
-
-package ec2
-
-const thorough = true

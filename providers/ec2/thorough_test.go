@@ -1,6 +1,0 @@
-//go:build !lab
-
-package ec2
-
-// thorough has every test run in accounts of every temper.
-const thorough = false
