@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -151,59 +149,6 @@ func TestCheckMissesRights(t *testing.T) {
 		err = a.open(t).Check(t.Context(), []any{placed, parameter})
 		if !errors.Is(err, providers.ErrAuth) || !strings.Contains(err.Error(), right) || !strings.Contains(err.Error(), "policy.json") {
 			t.Errorf("without %s: %v", right, err)
-		}
-	}
-}
-
-// TestCredentials finds them as the SDK does.
-func TestCredentials(t *testing.T) {
-	a := newAccount(t, ec2test.Options{})
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	helper := write("helper", `#!/bin/sh
-echo '{"Version": 1, "AccessKeyId": "AKIDTEST", "SecretAccessKey": "canary"}'
-`)
-	profiles := write("config", fmt.Sprintf(`[profile keys]
-aws_access_key_id = AKIDTEST
-aws_secret_access_key = canary
-region = eu-test-1
-[profile process]
-credential_process = %s
-`, helper))
-	for name, tt := range map[string]struct {
-		environment map[string]string
-		config      func(*Config)
-	}{
-		"environment":  {map[string]string{"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "canary"}, func(*Config) {}},
-		"profile":      {map[string]string{"AWS_CONFIG_FILE": profiles}, func(c *Config) { c.Profile, c.Region = "keys", "" }},
-		"its variable": {map[string]string{"AWS_CONFIG_FILE": profiles, "AWS_PROFILE": "keys"}, func(c *Config) { c.Region = "" }},
-		"process":      {map[string]string{"AWS_CONFIG_FILE": profiles}, func(c *Config) { c.Profile = "process" }},
-		"endpoint": {map[string]string{
-			"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_ENDPOINT_URL_EC2": a.url,
-		}, func(c *Config) { c.Endpoint = "" }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for key, value := range tt.environment {
-				t.Setenv(key, value)
-			}
-			p := a.open(t, func(c *Config) {
-				c.AccessKeyID, c.SecretAccessKey = "", NewConfig().SecretAccessKey
-				tt.config(c)
-			})
-			if _, err := p.List(t.Context(), cluster); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for name, region := range map[string]func(*Config){"no region": func(c *Config) { c.Region = "" }} {
-		if _, err := a.open(t, region).List(t.Context(), cluster); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "set `region`") {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
