@@ -131,8 +131,8 @@ func fits(settings Settings, image, flavor named) error {
 
 func checkVolume(s *session, settings Settings) error {
 	if settings.BootVolume != nil && s.volume == nil {
-		return fmt.Errorf("`boot_volume`: the catalogue has no block storage in region %s: %w",
-			s.region, providers.ErrNotFound)
+		return fmt.Errorf("`boot_volume`: the catalogue has no block storage%s: %w",
+			inRegion(s.region), providers.ErrNotFound)
 	}
 	return nil
 }

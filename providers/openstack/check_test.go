@@ -3,6 +3,7 @@ package openstack
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -48,6 +49,57 @@ func TestCheck(t *testing.T) {
 		if !strings.HasPrefix(call, http.MethodGet) && !strings.HasSuffix(call, "/auth/tokens") {
 			t.Errorf("check made the call %s", call)
 		}
+	}
+}
+
+// TestCheckLogin is not content with a login that is none, or that is not enough.
+func TestCheckLogin(t *testing.T) {
+	cloud := openstacktest.New(t)
+	elsewhere := httptest.NewServer(http.NotFoundHandler())
+	defer elsewhere.Close()
+	for name, test := range map[string]struct {
+		change map[string]string // of the environment
+		role   string
+		class  error
+		says   string
+	}{
+		"member":           {nil, "member", nil, ""},
+		"reader":           {nil, "reader", providers.ErrAuth, "making hosts needs `member`"},
+		"wrong password":   {map[string]string{"OS_PASSWORD": "guessed"}, "member", providers.ErrAuth, "requires authentication"},
+		"wrong name":       {map[string]string{"OS_USERNAME": "nobody"}, "member", providers.ErrAuth, "requires authentication"},
+		"no project":       {map[string]string{"OS_PROJECT_NAME": ""}, "member", providers.ErrAuth, "set `project_name`"},
+		"another region":   {map[string]string{"OS_REGION_NAME": "Elsewhere"}, "member", providers.ErrNotFound, "in region Elsewhere"},
+		"no region":        {map[string]string{"OS_REGION_NAME": ""}, "member", nil, ""},
+		"token":            {asToken(cloud.Token()), "member", nil, ""},
+		"token of nothing": {asToken("spent"), "member", providers.ErrAuth, "requires authentication"},
+		"nobody there":     {map[string]string{"OS_AUTH_URL": "http://127.0.0.1:1/v3"}, "member", providers.ErrUnavailable, "cannot log in"},
+		"no Keystone":      {map[string]string{"OS_AUTH_URL": elsewhere.URL + "/v3"}, "member", providers.ErrAuth, "cannot log in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, of := range []map[string]string{cloud.Environment(), {"OS_TOKEN": ""}, test.change} {
+				for key, value := range of {
+					t.Setenv(key, value)
+				}
+			}
+			cloud.Role = test.role
+			p, err := New("cloud-a", *NewConfig(), providers.Environment{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.close()
+			err = p.Check(t.Context(), []any{testSettings()})
+			if !errors.Is(err, test.class) || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("check says %v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
+// asToken is the environment of somebody who has a token and nothing else.
+func asToken(token string) map[string]string {
+	return map[string]string{
+		"OS_TOKEN": token, "OS_USERNAME": "", "OS_PASSWORD": "", "OS_PROJECT_NAME": "", "OS_USER_DOMAIN_NAME": "",
+		"OS_PROJECT_DOMAIN_NAME": "",
 	}
 }
 

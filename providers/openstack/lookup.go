@@ -126,7 +126,7 @@ func choose(kind, name, region string, among []named) (named, error) {
 		if near := nearest(name, among, 3); len(near) > 0 {
 			hint = "nearest names: " + strings.Join(near, ", ")
 		}
-		return named{}, fmt.Errorf("%s %s not found in region %s; %s: %w", kind, name, region, hint, providers.ErrNotFound)
+		return named{}, fmt.Errorf("%s %s not found%s; %s: %w", kind, name, inRegion(region), hint, providers.ErrNotFound)
 	default:
 		ids := make([]string, len(found))
 		for i, each := range found {
@@ -135,6 +135,14 @@ func choose(kind, name, region string, among []named) (named, error) {
 		slices.Sort(ids)
 		return named{}, fmt.Errorf("%s %s is the name of %d, give the ID of one: %s: %w", kind, name, len(ids), strings.Join(ids, ", "), providers.ErrInvalid)
 	}
+}
+
+// inRegion says where, which a cloud of one region need not be told.
+func inRegion(region string) string {
+	if region == "" {
+		return ""
+	}
+	return " in region " + region
 }
 
 // nearest orders names by how many pairs of neighbouring letters they have in common with what was asked for (Dice's

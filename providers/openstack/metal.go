@@ -166,8 +166,8 @@ func (s *session) notAllocated(ctx context.Context, failed allocations.Allocatio
 func (s *session) nodeNamed(ctx context.Context, name string) (*nodes.Node, error) {
 	node, err := nodes.Get(ctx, s.baremetal, name).Extract()
 	if err = classified(ctx, err); hasStatus(err, http.StatusNotFound) {
-		return nil, fmt.Errorf("node %s not found in region %s, see `openstack baremetal node list`: %w",
-			name, s.region, providers.ErrNotFound)
+		return nil, fmt.Errorf("node %s not found%s, see `openstack baremetal node list`: %w",
+			name, inRegion(s.region), providers.ErrNotFound)
 	}
 	return node, err
 }

@@ -64,9 +64,18 @@ func (p *Provider) connect(ctx context.Context) (*session, error) {
 	client.HTTPClient = http.Client{Transport: transport(given.tls, p.config.Timeout)}
 	client.UserAgent.Prepend("muster")
 	if err := openstack.Authenticate(ctx, client, given.auth); err != nil {
-		return nil, fmt.Errorf("cannot log in at %s: %w", given.auth.IdentityEndpoint, classified(ctx, err))
+		return nil, fmt.Errorf("cannot log in at %s: %w", given.auth.IdentityEndpoint, loginRefused(classified(ctx, err)))
 	}
 	return p.services(ctx, client, given.endpoint)
+}
+
+// loginRefused says that a login for which Keystone finds nothing is none: a token that it does not know is a 404.
+func loginRefused(err error) error {
+	var refusal *apiError
+	if errors.As(err, &refusal) && refusal.status == http.StatusNotFound {
+		refusal.class = providers.ErrAuth
+	}
+	return err
 }
 
 // services looks the endpoints up in the catalogue that came with the token.
@@ -74,7 +83,9 @@ func (p *Provider) services(
 	ctx context.Context, client *gophercloud.ProviderClient, at gophercloud.EndpointOpts,
 ) (*session, error) {
 	s := &session{region: at.Region}
-	s.readToken(client)
+	if err := s.readToken(client); err != nil {
+		return nil, err
+	}
 	for _, each := range []struct {
 		name     string
 		open     func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)
@@ -97,8 +108,8 @@ func (p *Provider) services(
 			*each.client = service
 		case errors.As(err, &none) && each.optional:
 		case errors.As(err, &none):
-			return nil, fmt.Errorf("the catalogue has no %s service in region %q, see `openstack catalog list`: %w",
-				each.name, at.Region, providers.ErrNotFound)
+			return nil, fmt.Errorf("the catalogue has no %s service%s, see `openstack catalog list`: %w",
+				each.name, inRegion(at.Region), providers.ErrNotFound)
 		default:
 			return nil, fmt.Errorf("cannot find the %s service: %w", each.name, classified(ctx, err))
 		}
@@ -110,20 +121,34 @@ func (p *Provider) services(
 	return s, nil
 }
 
-// readToken reads whose the token is.
-func (s *session) readToken(client *gophercloud.ProviderClient) {
-	result, ok := client.GetAuthResult().(tokens.CreateResult)
-	if !ok {
-		return // a token that was given: nothing is known of it
+// readToken reads whose the token is. Hosts are a project's, and a login may be for none.
+func (s *session) readToken(client *gophercloud.ProviderClient) error {
+	var token interface {
+		ExtractProject() (*tokens.Project, error)
+		ExtractRoles() ([]tokens.Role, error)
 	}
-	if project, err := result.ExtractProject(); err == nil && project != nil {
-		s.project = project.ID
+	switch result := client.GetAuthResult().(type) {
+	case tokens.CreateResult:
+		token = result
+	case tokens.GetResult: // of a token that was given
+		token = result
+	default:
+		return nil
 	}
-	if roles, err := result.ExtractRoles(); err == nil {
-		for _, role := range roles {
-			s.roles = append(s.roles, role.Name)
-		}
+	project, err := token.ExtractProject()
+	if err != nil || project == nil || project.ID == "" {
+		return fmt.Errorf("the login is for no project: set `project_name` in clouds.yaml, or OS_PROJECT_NAME: %w",
+			providers.ErrAuth)
 	}
+	s.project = project.ID
+	roles, err := token.ExtractRoles()
+	if err != nil {
+		return fmt.Errorf("cannot read the roles of the login: %w: %w", err, providers.ErrInvalid)
+	}
+	for _, role := range roles {
+		s.roles = append(s.roles, role.Name)
+	}
+	return nil
 }
 
 // transport is how requests travel. Repeating one is the caller's business, and a request has no limit of its own but for

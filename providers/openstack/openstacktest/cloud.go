@@ -49,6 +49,8 @@ type Cloud struct {
 	Bind, Build, Delete time.Duration
 	// KeepVolumes leaves the volumes of deleted servers, as a Cinder that was away does.
 	KeepVolumes bool
+	// Role is the account's on the project.
+	Role string
 	// Quotas by name: instances, port, floatingip, security_group. Missing is none.
 	Quotas map[string]int
 
@@ -76,7 +78,7 @@ type Cloud struct {
 // New starts a cloud that ends with the test.
 func New(t testing.TB) *Cloud {
 	c := &Cloud{
-		mux: http.NewServeMux(), Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
+		mux: http.NewServeMux(), Role: "member", Bind: 5 * time.Millisecond, Build: 20 * time.Millisecond, Delete: 5 * time.Millisecond,
 		tokens: map[string]bool{}, servers: map[string]*server{}, serverGroups: map[string]*serverGroup{},
 		ports: map[string]*port{}, floating: map[string]*floatingIP{}, groups: map[string]*securityGroup{},
 		images: map[string]*image{}, volumes: map[string]*volume{}, nodes: map[string]*node{}, allocations: map[string]*allocation{},
@@ -148,6 +150,15 @@ func (c *Cloud) ForgetTokens() {
 	clear(c.tokens)
 }
 
+// Token makes a token of the project.
+func (c *Cloud) Token() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	token := uuid.NewString()
+	c.tokens[token] = true
+	return token
+}
+
 // request is a request that is being carried out, with the cloud locked.
 type request struct {
 	*http.Request
@@ -192,7 +203,7 @@ func (c *Cloud) stream(pattern string, handle func(*request) answer) {
 		known := c.tokens[r.Header.Get("X-Auth-Token")]
 		c.mu.Unlock()
 		if !open && !known {
-			reply(w, http.StatusUnauthorized, map[string]any{"error": map[string]any{"message": "The request you have made requires authentication.", "code": 401}})
+			reply(w, http.StatusUnauthorized, unknown().body)
 			return
 		}
 		a := handle(&request{r, c})
@@ -244,6 +255,7 @@ func (c *Cloud) over(quota string, used int) bool {
 
 func (c *Cloud) identityRoutes() {
 	c.route("POST /identity/v3/auth/tokens", (*request).login)
+	c.route("GET /identity/v3/auth/tokens", (*request).ownToken)
 	for _, path := range []string{"/compute/v2.1/{$}", "/network/{$}", "/image/{$}", "/volume/v3/{$}", "/baremetal/{$}"} {
 		c.route("GET "+path, (*request).discover)
 	}
@@ -283,16 +295,42 @@ func (r *request) login() answer {
 	byPassword := slices.Equal(body.Auth.Identity.Methods, []string{"password"}) && user.Name == User && user.Password == Password
 	byApplication := slices.Equal(body.Auth.Identity.Methods, []string{"application_credential"}) && application.Secret == Password && body.Auth.Scope == nil
 	if !byPassword && !byApplication {
-		return done(401, object("error", map[string]any{"message": "The request you have made requires authentication.", "code": 401, "title": "Unauthorized"}))
+		return unknown()
 	}
 	token := uuid.NewString()
 	r.c.tokens[token] = true
-	a := done(201, object("token", map[string]any{
-		"methods": body.Auth.Identity.Methods, "expires_at": "2099-01-01T00:00:00.000000Z", "project": map[string]any{"id": Project, "name": "demo"},
-		"roles": []any{map[string]any{"id": "1", "name": "member"}}, "catalog": r.c.catalogue(),
-	}))
+	a := done(201, r.c.describe(byApplication || body.Auth.Scope != nil))
 	a.header = http.Header{"X-Subject-Token": {token}}
 	return a
+}
+
+// ownToken says whose the caller's token is.
+func (r *request) ownToken() answer {
+	token := r.Header.Get("X-Auth-Token")
+	if !r.c.tokens[token] || r.Header.Get("X-Subject-Token") != token {
+		return unknown()
+	}
+	a := ok(r.c.describe(true))
+	a.header = http.Header{"X-Subject-Token": {token}}
+	return a
+}
+
+// unknown is how Keystone refuses those whom it does not know.
+func unknown() answer {
+	return done(401, object("error", map[string]any{
+		"message": "The request you have made requires authentication.", "code": 401, "title": "Unauthorized",
+	}))
+}
+
+// describe is a token's body. One without a scope is for no project and finds no service.
+func (c *Cloud) describe(scoped bool) any {
+	token := map[string]any{"methods": []string{"password"}, "expires_at": "2099-01-01T00:00:00.000000Z"}
+	if scoped {
+		token["project"] = map[string]any{"id": Project, "name": "demo"}
+		token["roles"] = []any{map[string]any{"id": "1", "name": c.Role}}
+		token["catalog"] = c.catalogue()
+	}
+	return object("token", token)
 }
 
 func (c *Cloud) catalogue() []any {
