@@ -2,14 +2,18 @@ package main
 
 import (
 	"github.com/musterhq/muster/providers"
+	"github.com/musterhq/muster/providers/ec2"
 	"github.com/musterhq/muster/providers/libvirt"
 	"github.com/musterhq/muster/providers/local"
+	"github.com/musterhq/muster/providers/openstack"
 )
 
 // drivers is every kind of provider that this binary knows. A new driver is a line here.
 func drivers() *providers.Registry {
 	return providers.NewRegistry(
+		ec2.Driver(),
 		libvirt.Driver(),
 		local.Driver(),
+		openstack.Driver(),
 	)
 }
