@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/musterhq/muster/providers"
 )
@@ -83,12 +84,18 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 	if g.settings.Cmdline, err = p.cmdline(settings); err != nil {
 		return err
 	}
-	base, err := c.ensureImages(ctx, p, pool, settings, &g.disks)
-	if err != nil {
-		return err
-	}
+	var base image
 	var address netip.Addr
-	if g.plug, address, err = c.connect(ctx, p, o, req.Identity, settings); err != nil {
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		base, err = c.ensureImages(bothCtx, p, pool, settings, &g.disks)
+		return err
+	})
+	both.Go(func() (err error) {
+		g.plug, address, err = c.connect(bothCtx, p, o, req.Identity, settings)
+		return err
+	})
+	if err := both.Wait(); err != nil {
 		return err
 	}
 	if err := c.makeVolumes(ctx, p, pool, &g, base, req.UserData, address); err != nil {
@@ -101,24 +108,23 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 func (c *client) ensureImages(
 	ctx context.Context, p *Provider, pool golibvirt.StoragePool, settings Settings, to *disks,
 ) (image, error) {
-	base, err := c.ensureImage(ctx, p, pool, settings.Image, settings.SHA256)
-	if err != nil {
-		return base, err
-	}
+	var disk, kernel, initrd image
+	all, ctx := errgroup.WithContext(ctx)
 	for _, file := range []struct {
-		source string
-		path   *string
-	}{{settings.Kernel, &to.kernel}, {settings.Initrd, &to.initrd}} {
+		source, want string
+		found        *image
+	}{{settings.Image, settings.SHA256, &disk}, {settings.Kernel, "", &kernel}, {settings.Initrd, "", &initrd}} {
 		if file.source == "" {
 			continue
 		}
-		found, err := c.ensureImage(ctx, p, pool, file.source, "")
-		if err != nil {
-			return base, err
-		}
-		*file.path = found.path
+		all.Go(func() (err error) {
+			*file.found, err = c.ensureImage(ctx, p, pool, file.source, file.want)
+			return err
+		})
 	}
-	return base, nil
+	err := all.Wait()
+	to.kernel, to.initrd = kernel.path, initrd.path
+	return disk, err
 }
 
 // connect reserves the host's address, where muster has the say, and tells where its interface is put.

@@ -13,12 +13,13 @@ import (
 // libvirtd may send the first packets of a download before its reply to the call that began it. go-libvirt would take
 // the first for the reply, lose what it holds, take the reply for the end of the stream, and then wait forever, with its
 // lock held, to hand on the next. So packets of a stream wait here until its reply has passed, and what comes after its
-// end is dropped.
+// end is dropped. What is sent passes through a sender.
 //
 // A packet is its length (4 bytes, itself included), program, version, procedure, type, serial number, status and payload
 // (https://libvirt.org/kbase/internals/rpc.html).
 type frames struct {
 	net.Conn
+	sender
 	ready   bytes.Buffer // what is to be read
 	streams map[int32]*stream
 }
@@ -31,18 +32,26 @@ type stream struct {
 }
 
 const (
-	packetHead  = 28       // length and header
-	packetMax   = 64 << 20 // more than libvirt's 32 MiB (VIR_NET_MESSAGE_MAX)
-	typeReply   = 1
-	typeStream  = 3
-	statusMore  = 2 // VIR_NET_CONTINUE; with an empty payload it is the end
-	typeAt      = 16
-	serialAt    = 20
-	statusAt    = 24
-	lengthField = 4
+	packetHead      = 28       // length and header
+	packetMax       = 64 << 20 // more than libvirt's 32 MiB (VIR_NET_MESSAGE_MAX)
+	procedureUpload = 208      // REMOTE_PROC_STORAGE_VOL_UPLOAD
+	typeReply       = 1
+	typeStream      = 3
+	typeHole        = 6 // VIR_NET_STREAM_HOLE
+	statusMore      = 2 // VIR_NET_CONTINUE; with an empty payload it is the end
+	procedureAt     = 12
+	typeAt          = 16
+	serialAt        = 20
+	statusAt        = 24
+	lengthField     = 4
 )
 
-func newFrames(conn net.Conn) *frames { return &frames{Conn: conn, streams: map[int32]*stream{}} }
+func newFrames(conn net.Conn) *frames {
+	return &frames{Conn: conn, sender: sender{conn: conn}, streams: map[int32]*stream{}}
+}
+
+// Write sends packets. It is called by one goroutine at a time, as go-libvirt does.
+func (f *frames) Write(data []byte) (int, error) { return f.sender.Write(data) }
 
 // Read is called by one goroutine alone, as go-libvirt does.
 func (f *frames) Read(data []byte) (int, error) {

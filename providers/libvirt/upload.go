@@ -108,7 +108,7 @@ func (c *client) send(ctx context.Context, p *Provider, pool golibvirt.StoragePo
 	if err != nil {
 		return err
 	}
-	volume, err := c.imageVolume(ctx, pool, s.sum, size)
+	volume, empty, err := c.imageVolume(ctx, pool, s.sum, size)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (c *client) send(ctx context.Context, p *Provider, pool golibvirt.StoragePo
 	if err := p.step("image"); err != nil {
 		return err
 	}
-	if err := c.fill(ctx, pool, volume, s, file, size); err != nil {
+	if err := c.fill(ctx, pool, filling{s, volume, empty}, file, size); err != nil {
 		return err
 	}
 	if err := p.step("uploaded"); err != nil {
@@ -126,38 +126,46 @@ func (c *client) send(ctx context.Context, p *Provider, pool golibvirt.StoragePo
 	return err
 }
 
-// imageVolume makes the volume of an image or finds the one of an upload that was cut short. One of another size is of
-// a file that had not the sum that was said.
-func (c *client) imageVolume(ctx context.Context, pool golibvirt.StoragePool, sum string, size uint64) (golibvirt.StorageVol, error) {
+// imageVolume makes the volume of an image or finds the one of an upload that was cut short, which is not empty. One of
+// another size is of a file that had not the sum that was said.
+func (c *client) imageVolume(
+	ctx context.Context, pool golibvirt.StoragePool, sum string, size uint64,
+) (volume golibvirt.StorageVol, empty bool, err error) {
 	spec := volumeSpec{name: imageName(sum), format: formatRaw, capacity: size, mode: "0644"}
-	volume, made, err := c.makeVolume(pool, spec)
-	if err != nil || made {
-		return volume, err
+	volume, empty, err = c.makeVolume(pool, spec)
+	if err != nil || empty {
+		return volume, empty, err
 	}
 	_, capacity, _, err := c.StorageVolGetInfo(volume)
 	if err == nil && capacity != size {
 		if err = c.deleteVolume(ctx, pool, volume.Name); err == nil {
-			volume, _, err = c.makeVolume(pool, spec)
+			volume, empty, err = c.makeVolume(pool, spec)
 		}
 	}
-	return volume, err
+	return volume, empty, err
 }
 
-// fill writes a file into its volume, which is removed when the file turns out to be another one.
-func (c *client) fill(
-	ctx context.Context, pool golibvirt.StoragePool, volume golibvirt.StorageVol, s sending, file *os.File, size uint64,
-) error {
+// filling is an upload and where it goes.
+type filling struct {
+	sending
+	volume golibvirt.StorageVol
+	empty  bool // nothing was ever written to the volume
+}
+
+// fill writes a file into its volume, which is removed when the file turns out to be another one. The sum is that of all
+// the bytes, holes included.
+func (c *client) fill(ctx context.Context, pool golibvirt.StoragePool, f filling, file *os.File, size uint64) error {
 	hash := sha256.New()
-	taken := &counter{tell: s.progress}
-	if err := c.upload(volume, io.TeeReader(file, io.MultiWriter(hash, taken)), size); err != nil {
+	taken := &counter{tell: f.progress}
+	if err := c.upload(f.volume, io.TeeReader(file, io.MultiWriter(hash, taken)), size, f.empty); err != nil {
 		if gone(err) {
-			return fmt.Errorf("volume %s was removed meanwhile: %w", volume.Name, providers.ErrUnavailable)
+			return fmt.Errorf("volume %s was removed meanwhile: %w", f.volume.Name, providers.ErrUnavailable)
 		}
 		return err
 	}
-	if actual := hex.EncodeToString(hash.Sum(nil)); actual != s.sum {
-		err := fmt.Errorf("%s has the SHA-256 %s now, not %s: %w", s.path, actual, s.sum, providers.ErrInvalid)
-		return errors.Join(err, c.deleteVolume(ctx, pool, volume.Name))
+	if actual := hex.EncodeToString(hash.Sum(nil)); actual != f.sum {
+		err := fmt.Errorf("%s has the SHA-256 %s now, not %s: %w", f.path, actual, f.sum, providers.ErrInvalid)
+		return errors.Join(err, c.deleteVolume(ctx, pool, f.volume.Name))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/musterhq/muster/providers"
@@ -111,8 +112,57 @@ func TestUploadCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := os.ReadFile(filepath.Join(p.config.Pool, reference))
-	if sum := sha256.Sum256(stored); err != nil || hex.EncodeToString(sum[:]) != large.SHA256 {
-		t.Errorf("the volume has the SHA-256 %x, want %s (%v)", sum, large.SHA256, err)
+	stored(t, p, reference, large)
+}
+
+// stored checks that a volume has an image's bytes, and tells how many of them take room on the disk.
+func stored(t *testing.T, p *Provider, volume string, wanted providers.Image) (allocated int64) {
+	t.Helper()
+	path := filepath.Join(p.config.Pool, volume)
+	if got := labImage(t, path); got.SHA256 != wanted.SHA256 {
+		t.Errorf("the volume has the SHA-256 %s, want %s", got.SHA256, wanted.SHA256)
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Blocks * 512
+}
+
+// TestHolesAreNotWritten uploads an image that is mostly zeros, into an empty volume, and over what another upload left.
+func TestHolesAreNotWritten(t *testing.T) {
+	p := labProvider(t)
+	data := make([]byte, 64<<20+1)
+	for _, at := range []int{1 << 20, 40<<20 - 1, 63 << 20} {
+		copy(data[at:], bytes.Repeat([]byte("muster"), 1<<15))
+	}
+	path := filepath.Join(t.TempDir(), "mostly-holes.img")
+	writeFile(t, path, data)
+	sparse := labImage(t, path)
+	reference, err := p.UploadImage(t.Context(), sparse, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := stored(t, p, reference, sparse); took > 4<<20 {
+		t.Errorf("%d bytes are written, of which less than a MiB are data", took)
+	}
+
+	with(t, p, func(c *client) error {
+		pool, err := c.ensurePool(t.Context(), p)
+		if err != nil {
+			return err
+		}
+		if err := c.deleteVolume(t.Context(), pool, reference+doneSuffix); err != nil {
+			return err
+		}
+		volume, _, err := c.findVolume(pool, reference)
+		if err != nil {
+			return err
+		}
+		return c.upload(volume, bytes.NewReader(bytes.Repeat([]byte("other"), 8<<20)), 40<<20, false)
+	})
+	if _, err := p.UploadImage(t.Context(), sparse, nil); err != nil {
+		t.Fatal(err)
+	}
+	stored(t, p, reference, sparse)
 }

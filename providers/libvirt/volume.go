@@ -93,9 +93,10 @@ func (c *client) deleteVolume(ctx context.Context, pool golibvirt.StoragePool, n
 	return patiently(ctx, func() error { return ignoreGone(c.StorageVolDelete(volume, golibvirt.StorageVolDeleteNormal)) })
 }
 
-// upload writes a volume from its beginning.
-func (c *client) upload(volume golibvirt.StorageVol, data io.Reader, size uint64) error {
-	return c.StorageVolUpload(volume, data, 0, size, 0)
+// upload writes a volume from its beginning. Where data has long runs of zeros an empty volume, which has only zeros, need
+// not be written.
+func (c *client) upload(volume golibvirt.StorageVol, data io.Reader, size uint64, empty bool) error {
+	return c.StorageVolUpload(volume, newPieces(data, empty), 0, size, golibvirt.StorageVolUploadSparseStream)
 }
 
 // read reads the first bytes of a volume, which may be fewer.
@@ -126,7 +127,7 @@ func (c *client) writeSmall(
 	if err != nil {
 		return volume, fmt.Errorf("volume %s: %w", name, err)
 	}
-	err = patiently(ctx, func() error { return c.upload(volume, bytes.NewReader(data), spec.capacity) })
+	err = patiently(ctx, func() error { return c.upload(volume, bytes.NewReader(data), spec.capacity, false) })
 	if err != nil {
 		return volume, fmt.Errorf("volume %s: %w", name, err)
 	}
