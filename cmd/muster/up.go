@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ const upLong = `up makes the cluster what the cluster file says: it makes the ho
 them together, and submits the units. Run again it changes nothing; run after a change of the file it changes that;
 run after a failure or a crash it goes on.
 
+up waits until all hosts are ready and then until all units run, for each at most as long as --timeout says. A unit that
+waits for something tells what, and goes on without this command.
+
 Hosts that are not in the file any more are destroyed, after a question. --yes answers it for scripts.`
 
 func (c *cli) upCommand() *cobra.Command {
@@ -44,7 +48,7 @@ func (c *cli) upCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print what would be done, as `muster plan` does")
 	cmd.Flags().BoolVar(&flags.noWait, "no-wait", false, "return when the hosts are asked for, before they join")
-	cmd.Flags().DurationVar(&flags.timeout, "timeout", apply.DefaultTimeout, "how long hosts may take to be ready")
+	cmd.Flags().DurationVar(&flags.timeout, "timeout", apply.DefaultTimeout, "how long hosts may take to be ready, and then units to run")
 	return cmd
 }
 
@@ -65,7 +69,7 @@ func (c *cli) up(ctx context.Context, flags changeFlags) error {
 		CrashPoint: crashPoint(),
 	})
 	if err == nil && !flags.noWait {
-		err = c.awaitUnits(ctx, work, result)
+		err = c.awaitUnits(ctx, work, result, flags.timeout)
 	}
 	work.display.Close()
 	switch {
@@ -96,8 +100,9 @@ func (c *cli) upNext(text string) error {
 	)
 }
 
-// awaitUnits waits until the units of the cluster file run, at most as long as the unit verbs wait.
-func (c *cli) awaitUnits(ctx context.Context, work *work, result apply.Result) error {
+// awaitUnits waits until the units of the cluster file run, at most as long as hosts may take to be ready: what they run
+// may have to be fetched first.
+func (c *cli) awaitUnits(ctx context.Context, work *work, result apply.Result, timeout time.Duration) error {
 	names := launched(work.deps.Spec)
 	if len(names) == 0 || len(result.Members) == 0 {
 		return nil
@@ -106,7 +111,7 @@ func (c *cli) awaitUnits(ctx context.Context, work *work, result apply.Result) e
 	if err != nil {
 		return err
 	}
-	_, err = waitUnits(ctx, f, work.tellUnits(), names, goalRunning, time.Minute)
+	_, err = waitUnits(ctx, f, work.tellUnits(), names, goalRunning, cmp.Or(timeout, apply.DefaultTimeout))
 	var missed *failure
 	if errors.As(err, &missed) && missed.status == statusFailed {
 		missed.status = statusPartial // the hosts are there
