@@ -88,7 +88,7 @@ func (p *Provider) Check(ctx context.Context, settings []any) error {
 	}
 	together := crowds{}
 	for _, s := range kinds {
-		subnets, err := p.checkHost(ctx, s)
+		subnets, err := p.checkHost(ctx, s, hosts[s])
 		if len(subnets) > 0 {
 			together.add(subnets, hosts[s])
 		}
@@ -117,8 +117,8 @@ func (p *Provider) checkReach(s *Settings) error {
 	return nil
 }
 
-// checkHost asks for everything that a host's settings name. It returns the subnets.
-func (p *Provider) checkHost(ctx context.Context, s *Settings) ([]subnet, error) {
+// checkHost asks for everything that the settings of some hosts name. It returns the subnets.
+func (p *Provider) checkHost(ctx context.Context, s *Settings, hosts int) ([]subnet, error) {
 	found, err := p.findImage(ctx, s.Image)
 	subnets, netErr := p.findSubnets(ctx, s)
 	if err = errors.Join(err, netErr); err != nil {
@@ -127,11 +127,24 @@ func (p *Provider) checkHost(ctx context.Context, s *Settings) ([]subnet, error)
 	if min := Size(found.rootGiB) << 30; s.Root.Size != 0 && s.Root.Size < min {
 		err = fmt.Errorf("`root.size` is %s, and image %s needs %s: %w", s.Root.Size, found.id, min, providers.ErrInvalid)
 	}
-	if err = errors.Join(err, p.checkType(ctx, s, found, subnets)); err != nil {
+	if err = errors.Join(err, checkSpread(s, subnets, hosts), p.checkType(ctx, s, found, subnets)); err != nil {
 		return nil, err
 	}
 	p.logPrice(ctx, s, subnets)
 	return subnets, p.checkMaking(ctx, s, found, subnets)
+}
+
+// checkSpread makes sure that a spread placement group takes the hosts.
+func checkSpread(s *Settings, subnets []subnet, hosts int) error {
+	zones := map[string]bool{}
+	for _, each := range subnets {
+		zones[each.Zone] = true
+	}
+	if s.Placement != placementSpread || hosts <= spreadMost*len(zones) {
+		return nil
+	}
+	return fmt.Errorf("a placement group that spreads has at most %d hosts a zone, and %d are to be in %d zones: take `placement: partition`: %w",
+		spreadMost, hosts, len(zones), providers.ErrInvalid)
 }
 
 // checkType makes sure that the zones have the instance type and that it runs the image.

@@ -20,8 +20,13 @@
 // # Calls
 //
 // Creates, lists and waits that happen at the same time share their describes: 200 hosts cost as many of them as one. A
-// host costs one call to make and one to end; with an elastic address four and three. Nothing is called that policy.json
-// does not allow, an IAM policy for the driver's user or role; for `instance_profile` add iam:PassRole for that role.
+// host costs one call to make and one to end; with an elastic address four and three. Check finds out before anything is
+// made whether it can be: image, type, zones, addresses, quotas, and rights, as far as EC2 tells of what does not exist yet.
+//
+// Nothing is called that policy.json does not allow, an IAM policy for the driver's user or role. Some settings need more,
+// which names what is not muster's: `instance_profile` needs iam:PassRole for its role; a `kms_key` other than the account's
+// own for EBS needs kms:CreateGrant, DescribeKey, GenerateDataKeyWithoutPlaintext and ReEncrypt* for it; and an account's
+// first spot instance needs iam:CreateServiceLinkedRole for spot.amazonaws.com.
 //
 // # Addresses
 //

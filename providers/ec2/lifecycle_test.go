@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -128,6 +129,45 @@ func TestFullZoneIsPassedOver(t *testing.T) {
 	}
 	a.Change(func(o *ec2test.Options) { o.FullZones = nil })
 	mustCreate(t, p, request("web-4", tiny()))
+}
+
+// TestEndIsTold says once why an instance ended by itself, and nothing of one that was ended.
+func TestEndIsTold(t *testing.T) {
+	a := newAccount(t, ec2test.Options{})
+	var told bytes.Buffer
+	p := a.open(t)
+	p.log = slog.New(slog.NewTextHandler(&told, nil))
+	failed, ended := mustCreate(t, p, request("web-1", tiny())), mustCreate(t, p, request("web-2", tiny()))
+	a.Fail(failed.ID, "Client.VolumeLimitExceeded", "Volume limit exceeded")
+	a.Terminate(ended.ID)
+	for range 2 {
+		if list, err := p.List(t.Context(), cluster); err != nil || len(list) != 0 {
+			t.Errorf("listed %v: %v", list, err)
+		}
+	}
+	if text := told.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "host=web-1") || !strings.Contains(text, "Volume limit exceeded") {
+		t.Errorf("told: %s", text)
+	}
+}
+
+// TestClusterPlacement keeps the hosts of a cluster placement group, which has one zone, together there.
+func TestClusterPlacement(t *testing.T) {
+	a := newAccount(t, ec2test.Options{})
+	p := patient(a.open(t))
+	close := tiny(func(s *Settings) { s.Placement = placementCluster })
+	if err := providers.Check(t.Context(), p, []any{close, close, close}); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"web-1", "web-2", "web-3"} {
+		mustCreate(t, p, request(host, close))
+	}
+	far := tiny(func(s *Settings) { s.Placement = placementSpread })
+	if err := providers.Check(t.Context(), p, slices.Repeat([]any{far}, 21)); err != nil {
+		t.Error(err)
+	}
+	if err := providers.Check(t.Context(), p, slices.Repeat([]any{far}, 22)); !errors.Is(err, providers.ErrInvalid) {
+		t.Errorf("more hosts than a spread group takes: %v", err)
+	}
 }
 
 func TestQuota(t *testing.T) {

@@ -22,13 +22,30 @@ func (p *Provider) List(ctx context.Context, cluster string) ([]providers.Instan
 	list := []providers.Instance{}
 	for _, each := range seen {
 		id, ok := o.hostOf(each.Tags)
-		if ok && !ended(each) && !halfMade(each) {
+		switch {
+		case ok && ended(each):
+			p.mourn(id, each)
+		case ok && !halfMade(each):
 			list = append(list, p.instance(id, each, tagsOf(each.Tags)[tagReach] != addressPrivate))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b providers.Instance) int { return a.Compare(b.Identity) })
 	return list, nil
 }
+
+// mourn logs once why an instance ended that nobody asked to end: a limit of the account, a key that may not be used, a
+// spot instance that was taken back. EC2 says so after it has accepted the request, and shows the instance for an hour.
+func (p *Provider) mourn(id providers.Identity, i types.Instance) {
+	if i.StateReason == nil || aws.ToString(i.StateReason.Code) == reasonAsked {
+		return
+	}
+	if p.views.first(aws.ToString(i.InstanceId)) {
+		p.log.Warn("an instance ended by itself", "host", id.Host, "instance", aws.ToString(i.InstanceId), "reason", reason(i))
+	}
+}
+
+// reasonAsked is why an instance has ended that somebody terminated (API Reference, "StateReason").
+const reasonAsked = "Client.UserInitiatedShutdown"
 
 // halfMade tells whether an instance waits for its elastic address.
 func halfMade(i types.Instance) bool { return tagsOf(i.Tags)[tagPhase] == phaseMaking }

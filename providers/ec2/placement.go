@@ -13,8 +13,11 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// partitions is how many parts a placement group with partitions has: the most that EC2 gives in a zone.
-const partitions = 7
+// EC2's bounds of a placement group in a zone (User Guide, "Placement strategies").
+const (
+	partitions = 7 // parts of a group with partitions; all are asked for
+	spreadMost = 7 // instances of a spread group
+)
 
 // ensurePlacement makes the cluster's placement group of a strategy once. Its name keeps it from being made twice.
 func (p *Provider) ensurePlacement(ctx context.Context, o owner, strategy string) (string, error) {

@@ -163,8 +163,17 @@ func usable(found types.Image) (image, error) {
 	return i, nil
 }
 
-// findSubnets finds the subnets that hosts may be in, all of one VPC, sorted.
+// findSubnets finds the subnets that hosts may be in, all of one VPC, sorted. Those of a cluster placement group are in
+// one zone, since such a group is.
 func (p *Provider) findSubnets(ctx context.Context, s *Settings) ([]subnet, error) {
+	found, err := p.allSubnets(ctx, s)
+	if err == nil && s.Placement == placementCluster {
+		found = slices.DeleteFunc(slices.Clone(found), func(each subnet) bool { return each.Zone != found[0].Zone })
+	}
+	return found, err
+}
+
+func (p *Provider) allSubnets(ctx context.Context, s *Settings) ([]subnet, error) {
 	key := strings.Join(slices.Sorted(slices.Values(s.Subnets)), ",")
 	for _, tag := range slices.Sorted(maps.Keys(s.SubnetTags)) {
 		key += fmt.Sprintf(";%q=%q", tag, s.SubnetTags[tag])

@@ -28,7 +28,7 @@ type Settings struct {
 	SecurityGroups  []string          `yaml:"security_groups" jsonschema:"description=IDs of security groups; by default muster makes one for the cluster"`
 	Address         string            `yaml:"address" jsonschema:"enum=public,enum=private,enum=elastic,default=public,description=Whether the host has a public address\\, none\\, or an elastic one that stays when the host is stopped"`
 	Reach           string            `yaml:"reach" jsonschema:"enum=public,enum=private,description=At which address operator and members reach the host; by default the public one if it has one"`
-	Placement       string            `yaml:"placement" jsonschema:"enum=none,enum=cluster,enum=spread,enum=partition,default=none,description=Strategy of a placement group that muster makes for the cluster"`
+	Placement       string            `yaml:"placement" jsonschema:"enum=none,enum=cluster,enum=spread,enum=partition,default=none,description=Strategy of a placement group that muster makes for the cluster: cluster keeps hosts close together in one zone\\, spread has at most seven a zone on racks of their own"`
 	PlacementGroup  string            `yaml:"placement_group" jsonschema:"description=Name of a placement group that exists"`
 	Tags            map[string]string `yaml:"tags" jsonschema:"description=More tags for the instance\\, its volumes\\, its interface and its address"`
 }

@@ -59,6 +59,19 @@ type views struct {
 	addresses map[owner]*shared[[]types.Address]
 	made      map[string]madeInstance // by ID; not listed yet
 	gone      map[string]time.Time    // by ID; when they were seen to have ended
+	mourned   map[string]bool         // by ID; what was said of their end
+}
+
+// first tells whether an instance's end was not told yet.
+func (v *views) first(id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.mourned == nil {
+		v.mourned = map[string]bool{}
+	}
+	before := v.mourned[id]
+	v.mourned[id] = true
+	return !before
 }
 
 type madeInstance struct {

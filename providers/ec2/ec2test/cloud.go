@@ -251,7 +251,14 @@ func (c *Cloud) Stop(id string) {
 func (c *Cloud) Terminate(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.end(c.instance(id))
+	c.end(c.instance(id), asked)
+}
+
+// Fail ends an instance as EC2 does by itself, for a reason such as Client.VolumeLimitExceeded.
+func (c *Cloud) Fail(id, code, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(c.instance(id), stateReason{code, code + ": " + message})
 }
 
 // Plant makes an instance with tags, as somebody else would, and returns its ID.

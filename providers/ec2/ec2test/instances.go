@@ -170,7 +170,7 @@ func (r *request) readLaunch() (launch, error) {
 	if l.userData, err = base64.StdEncoding.DecodeString(r.str("UserData")); err != nil {
 		return l, refuse("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.")
 	}
-	for _, check := range []func(*launch) error{r.checkLaunch, r.readNetwork, r.readDisks} {
+	for _, check := range []func(*launch) error{r.checkLaunch, r.readNetwork, r.checkPlacement, r.readDisks} {
 		if err := check(&l); err != nil {
 			return l, err
 		}
@@ -239,6 +239,19 @@ func (r *request) readNetwork(l *launch) error {
 		}
 		if g.vpc != l.subnet.VPC {
 			return refuse("InvalidParameter", "Security group %s and subnet %s belong to different networks.", id, l.subnet.ID)
+		}
+	}
+	return nil
+}
+
+// checkPlacement refuses what a placement group cannot be: a cluster group in two zones.
+func (r *request) checkPlacement(l *launch) error {
+	if l.placement == "" || r.placement(l.placement).strategy != "cluster" {
+		return nil
+	}
+	for _, i := range r.instances {
+		if i.placement == l.placement && i.subnet.Zone != l.subnet.Zone && i.stateAt(r.now()) != stateTerminated {
+			return refuse("InvalidParameterValue", "The cluster placement group '%s' is in %s", l.placement, i.subnet.Zone)
 		}
 	}
 	return nil
@@ -335,7 +348,7 @@ func terminateInstances(r *request) (any, error) {
 	answer := xmlChanged{XMLName: xml.Name{Local: "TerminateInstancesResponse"}}
 	for _, i := range found {
 		before := i.stateAt(r.now())
-		r.end(i)
+		r.end(i, asked)
 		answer.Items = append(answer.Items, xmlChange{i.id, xmlState(i.stateAt(r.now())), xmlState(before)})
 	}
 	return answer, nil
@@ -445,6 +458,7 @@ type (
 		Interfaces []xmlInterface `xml:"networkInterfaceSet>item"`
 		HTTPTokens string         `xml:"metadataOptions>httpTokens"`
 		HopLimit   int            `xml:"metadataOptions>httpPutResponseHopLimit"`
+		Reason     *stateReason   `xml:"stateReason"`
 	}
 	xmlInstState struct {
 		Code int    `xml:"code"`
@@ -498,6 +512,9 @@ func (c *Cloud) reservation(i *instance, at time.Time) xmlReservation {
 	}
 	if i.spot != nil {
 		x.Lifecycle = "spot"
+	}
+	if i.reason != (stateReason{}) {
+		x.Reason = &i.reason
 	}
 	if state != statePending || c.hasAddress(i.id) {
 		x.Public = text(i.public)

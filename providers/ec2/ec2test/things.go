@@ -45,6 +45,7 @@ type instance struct {
 	made            time.Time
 	started         time.Time
 	settled         bool // its volumes and interfaces are gone
+	reason          stateReason
 	spot            *spotRequest
 }
 
@@ -200,12 +201,22 @@ func (c *Cloud) run(l launch) *instance {
 	return i
 }
 
+// stateReason is why an instance has its state.
+type stateReason struct {
+	Code    string `xml:"code"`
+	Message string `xml:"message"`
+}
+
+// asked is the reason of an end that somebody asked for.
+var asked = stateReason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}
+
 // end begins an instance's end.
-func (c *Cloud) end(i *instance) {
+func (c *Cloud) end(i *instance, why stateReason) {
 	now := c.now()
 	if state := i.stateAt(now); state == stateShuttingDown || state == stateTerminated {
 		return
 	}
+	i.reason = why
 	i.becomes(now, stateShuttingDown)
 	i.events = append(i.events, event{at: now.Add(c.options.EndTime), state: stateTerminated})
 	if c.options.OnEnd != nil {
