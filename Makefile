@@ -14,10 +14,10 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 image clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## muster, musterd and the example's two servers, into bin/
 	@mkdir -p $(BIN)
@@ -79,10 +79,15 @@ lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root 
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/
 
 lab-nspawn: build ## hosts as systemd-nspawn containers, end to end (needs root and what `make image` made)
-	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -p 1 -count=1 -v -timeout 30m -run 'TestContainers|TestNspawn' ./providers/local/ ./cmd/muster/e2e/
+	MUSTER_IMAGE=$(abspath $(IMAGE)) MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v -timeout 30m \
+	  -run 'TestContainers|TestNspawn|TestSystemdLab' ./providers/local/ ./cluster/deliver/ ./cmd/muster/e2e/
 
-lab-libvirt: ## the libvirt driver against a libvirtd of its own (needs root, libvirt and QEMU)
+lab-libvirt: build ## virtual machines of a libvirtd of its own, end to end (needs root, libvirt, QEMU and what `make image` made)
 	$(GO) test -tags lab -count=1 -v -timeout 30m ./providers/libvirt/
+	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 60m -run TestLibvirt ./cmd/muster/e2e/
+
+lab-ec2: ## the EC2 driver against its double: a crash at every call, in accounts of every temper
+	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/ec2/
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
