@@ -82,7 +82,7 @@ lab-nspawn: build ## hosts as systemd-nspawn containers, end to end (needs root 
 	MUSTER_IMAGE=$(abspath $(IMAGE)) MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v -timeout 30m \
 	  -run 'TestContainers|TestNspawn|TestSystemdLab' ./providers/local/ ./cluster/deliver/ ./cmd/muster/e2e/
 
-lab-libvirt: build ## virtual machines of a libvirtd of its own, end to end (needs root, libvirt, QEMU and what `make image` made)
+lab-libvirt: ## virtual machines of a libvirtd of its own, end to end (needs root, libvirt, QEMU and what `make image` made)
 	$(GO) test -tags lab -count=1 -v -timeout 30m ./providers/libvirt/
 	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 60m -run TestLibvirt ./cmd/muster/e2e/
 
