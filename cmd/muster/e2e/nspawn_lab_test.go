@@ -118,23 +118,31 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// inGuest runs a command on a host.
-func (c *cluster) inGuest(host string, args ...string) string {
+// guestInit is the process ID of a host's init, as seen from here.
+func (c *cluster) guestInit(host string) int {
 	c.t.Helper()
 	for _, p := range c.hostProcesses(host, true) {
 		children, err := exec.Command("pgrep", "--exact", "systemd", "--parent", strconv.Itoa(p.pid)).Output()
 		if err != nil {
 			continue // another process around the container
 		}
-		enter := append([]string{"--target", strings.TrimSpace(string(children)), "--all", "--"}, args...)
-		out, err := exec.Command("nsenter", enter...).CombinedOutput()
-		if err != nil {
-			c.t.Fatalf("%v on %s: %v\n%s", args, host, err, out)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(children))); err == nil {
+			return pid
 		}
-		return strings.TrimSpace(string(out))
 	}
 	c.t.Fatalf("%s has no init", host)
-	return ""
+	return 0
+}
+
+// inGuest runs a command on a host.
+func (c *cluster) inGuest(host string, args ...string) string {
+	c.t.Helper()
+	enter := append([]string{"--target", strconv.Itoa(c.guestInit(host)), "--all", "--"}, args...)
+	out, err := exec.Command("nsenter", enter...).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("%v on %s: %v\n%s", args, host, err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // TestNspawn is the life of three containers: up, units on systemd and podman, a host that loses its power and is started
