@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/ec2"
+	"github.com/musterhq/muster/providers/hcloud"
 	"github.com/musterhq/muster/providers/libvirt"
 	"github.com/musterhq/muster/providers/local"
 	"github.com/musterhq/muster/providers/openstack"
@@ -12,6 +13,7 @@ import (
 func drivers() *providers.Registry {
 	return providers.NewRegistry(
 		ec2.Driver(),
+		hcloud.Driver(),
 		libvirt.Driver(),
 		local.Driver(),
 		openstack.Driver(),

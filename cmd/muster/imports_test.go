@@ -20,7 +20,8 @@ type direction struct {
 // belongs on a host.
 var sdks = []string{
 	"github.com/aws/", "github.com/gophercloud/", "github.com/vmware/", "github.com/digitalocean/", "libvirt.org/",
-	"github.com/stmcginnis/", "github.com/bougou/", "cloud.google.com/", "github.com/Azure/", "charm.land/",
+	"github.com/hetznercloud/", "github.com/stmcginnis/", "github.com/bougou/", "cloud.google.com/", "github.com/Azure/",
+	"charm.land/",
 }
 
 // directions is the house: cmd → cluster, agent, providers, cloudconfig, and never back.

@@ -35,6 +35,11 @@ func driverCases(url string) map[string]driverCase {
 			},
 			settings: map[string]any{"image": map[string]any{"id": "ami-0123456789abcdef0"}},
 		},
+		"hcloud": {
+			config:   map[string]any{"endpoint": url + "/v1"},
+			settings: map[string]any{"image": "debian-13", "server_type": "cx23"},
+			secret:   []string{"HCLOUD_TOKEN"},
+		},
 		"openstack": {
 			settings: map[string]any{"image": "debian", "flavor": "small"},
 			env:      []string{"OS_AUTH_URL=" + url + "/v3", "OS_USERNAME=demo", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_ID=1"},
