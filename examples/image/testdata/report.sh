@@ -1,3 +1,5 @@
+# shellcheck shell=sh
+#
 # What the test asks the host after each boot: lines of NAME=VALUE. It waits for the container, which takes longest.
 tries=0
 until podman exec lab /bin/busybox cat /lab/up > /tmp/up 2> /dev/null; do
