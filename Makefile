@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-openstack image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,13 @@ lab-libvirt: ## virtual machines of a libvirtd of its own, end to end (needs roo
 
 lab-ec2: ## the EC2 driver against its double: a crash at every call, in accounts of every temper
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/ec2/
+
+lab-openstack: export OPENSTACK_LAB_DIR := /var/lib/muster-openstack-test
+lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU and Ironic (needs root and Debian 12; installs packages)
+	$(GO) test -c -tags lab -o $(BIN)/lab-openstack.test ./providers/openstack
+	@trap 'examples/openstack-lab/down --purge' EXIT; trap 'exit 130' INT TERM; \
+	  examples/openstack-lab/up || { tail -qn 5 $$OPENSTACK_LAB_DIR/log/*; exit 1; }; \
+	  (cd providers/openstack && ../../examples/openstack-lab/enter $(abspath $(BIN))/lab-openstack.test -test.v -test.timeout 30m -test.run '^TestLab')
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)

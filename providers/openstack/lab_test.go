@@ -7,11 +7,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +81,7 @@ func (l *lab) provider(t *testing.T, change ...func(*Config)) *Provider {
 	return p
 }
 
+// labSettings are those of a server of the fake hypervisor.
 func labSettings(change ...func(*Settings)) *Settings {
 	s := NewSettings()
 	s.Image, s.Flavor, s.Networks = "lab-fake", "m1.nano", []string{"private"}
@@ -92,26 +91,34 @@ func labSettings(change ...func(*Settings)) *Settings {
 	return s
 }
 
-func TestLabConformance(t *testing.T) {
-	providertest.Run(t, labFixture("lab", labSettings(), "POST /compute/v2.1/servers"))
-}
+// Settings of the lab's other hosts: servers that QEMU boots, and nodes of Ironic through Nova and without it.
+func onQEMU(s *Settings)  { s.Image = "lab-qemu" }
+func onMetal(s *Settings) { s.Image, s.Flavor, s.BareMetal = "lab-metal", "baremetal.small", true }
+func onNode(s *Settings)  { s.Image, s.Flavor, s.ResourceClass = "lab-metal", "", "baremetal.small" }
 
-// TestLabConformanceOfNetwork has floating IPs and a server group too. The lab has no block storage.
-func TestLabConformanceOfNetwork(t *testing.T) {
-	settings := labSettings(func(s *Settings) { s.FloatingIP, s.ServerGroup = "public", "soft-anti-affinity" })
-	providertest.RunCrash(t, labFixture("lab", settings, "POST /compute/v2.1/servers"))
+const asksNova = "POST /compute/v2.1/servers"
+
+func TestLabConformance(t *testing.T) {
+	providertest.Run(t, labFixture("lab", labSettings(onQEMU), asksNova))
 }
 
 // TestLabConformanceOfMetal makes hosts of Ironic's nodes through Nova.
 func TestLabConformanceOfMetal(t *testing.T) {
-	settings := labSettings(func(s *Settings) { s.Flavor, s.BareMetal = "baremetal.small", true })
-	providertest.Run(t, labFixture("lab", settings, "POST /compute/v2.1/servers"))
+	providertest.Run(t, labFixture("lab", labSettings(onMetal), asksNova))
 }
 
 // TestLabConformanceOfNodes makes hosts of Ironic's nodes directly.
 func TestLabConformanceOfNodes(t *testing.T) {
-	settings := labSettings(func(s *Settings) { s.Flavor, s.ResourceClass = "", "baremetal.small" })
-	providertest.Run(t, labFixture("lab-admin", settings, "PUT /baremetal/v1/nodes/{id}/states/provision"))
+	providertest.Run(t, labFixture("lab-admin", labSettings(onNode), "PUT /baremetal/v1/nodes/{id}/states/provision"))
+}
+
+// TestLabConformanceOfEverything has one of every kind of resource. The lab has no block storage.
+func TestLabConformanceOfEverything(t *testing.T) {
+	settings := labSettings(func(s *Settings) {
+		s.FloatingIP, s.ServerGroup, s.KeyPair = "public", "soft-anti-affinity", "laptop"
+		s.AvailabilityZones, s.Metadata = []string{"nova"}, map[string]string{"team": "billing"}
+	})
+	providertest.RunCrash(t, labFixture("lab", settings, asksNova))
 }
 
 // switchedOn switches nodes on when they are deployed, which a deployment of fake hardware does not.
@@ -148,23 +155,25 @@ func (p switchedOn) Create(ctx context.Context, req providers.CreateRequest) (pr
 	}
 }
 
+// labTested is a provider whose hosts run when they are made.
+func labTested(p *Provider, settings *Settings) providers.Provider {
+	if settings.direct() {
+		return switchedOn{p}
+	}
+	return p
+}
+
 func labFixture(cloud string, settings *Settings, crashAt string) providertest.Factory {
 	return func(t *testing.T) providertest.Fixture {
 		l := newLab(t, cloud)
 		p := l.provider(t, func(c *Config) { c.Baremetal = settings.direct() })
 		t.Cleanup(func() { endAll(t, p) })
-		tested := func(p *Provider) providers.Provider {
-			if settings.direct() {
-				return switchedOn{p}
-			}
-			return p
-		}
 		return providertest.Fixture{
-			Provider: tested(p),
+			Provider: labTested(p, settings),
 			Settings: settings,
 			Patience: labPatience,
 			Reopen: func(t *testing.T) providers.Provider {
-				return tested(l.provider(t, func(c *Config) { *c = p.config }))
+				return labTested(l.provider(t, func(c *Config) { *c = p.config }), settings)
 			},
 			Stop: func(ctx context.Context, instance providers.Instance) error {
 				s, err := p.session(ctx)
@@ -362,96 +371,5 @@ func endNodes(t *testing.T, p *Provider, s *session, clusters map[string]bool) {
 				t.Error(err)
 			}
 		}
-	}
-}
-
-// TestLabFaults lets calls of the real cloud fail in each way, before and after they were carried out, in a run of a few
-// hosts each: every such call once, at another host.
-func TestLabFaults(t *testing.T) {
-	l := newLab(t, "lab")
-	p := providers.Retry(l.provider(t), providers.RetryPolicy{Initial: 100 * time.Millisecond, Max: time.Second}, slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { endAll(t, l.provider(t)) })
-	faults := map[string]openstacktest.Fault{
-		"error":     {Status: http.StatusInternalServerError},
-		"throttled": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
-		"refused":   {Drop: true, Unsent: true},
-		"lost":      {Drop: true},
-	}
-	if _, err := p.Create(t.Context(), testRequest("web-0", labSettings())); err != nil { // logs in, makes the group
-		t.Fatal(err)
-	}
-	want := 1
-	for name, fault := range faults {
-		for n := 1; n <= 5; n++ {
-			l.Reset()
-			l.SetFault(func(call openstacktest.Call) openstacktest.Fault {
-				if call.Number != n {
-					return openstacktest.Fault{}
-				}
-				t.Logf("%s: %s", name, call.Pattern)
-				return fault
-			})
-			want++
-			if _, err := p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", want), labSettings())); err != nil {
-				t.Errorf("%s of call %d: %v", name, n, err)
-			}
-		}
-	}
-	l.SetFault(nil)
-	list, err := p.List(t.Context(), testCluster)
-	s, sessionErr := l.provider(t).session(t.Context())
-	if err != nil || sessionErr != nil {
-		t.Fatal(err, sessionErr)
-	}
-	all, err := s.serversOf(t.Context(), owner{testCluster, "cloud-a"}, clusterTag(testCluster))
-	held, portErr := s.portsOf(t.Context(), owner{testCluster, "cloud-a"}, "")
-	if err != nil || portErr != nil || len(list) != want || len(all) != want || len(held) != want {
-		t.Errorf("%d hosts, %d servers, %d ports, want %d of each: %v %v",
-			len(list), len(all), len(held), want, err, portErr)
-	}
-}
-
-// TestLabMany makes many hosts at once, and says what they cost.
-func TestLabMany(t *testing.T) {
-	const hosts = 20
-	l := newLab(t, "lab")
-	p := l.provider(t)
-	t.Cleanup(func() { endAll(t, l.provider(t)) })
-	began := time.Now()
-	instances := make([]providers.Instance, hosts)
-	errs := make([]error, hosts)
-	var group sync.WaitGroup
-	for i := range hosts {
-		group.Go(func() {
-			instances[i], errs[i] = p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+1), labSettings()))
-		})
-	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	created := l.Calls()
-	t.Logf("%d hosts accepted after %v with %d calls: %v", hosts, time.Since(began).Round(time.Second), total(created), created)
-	wait := p.pauses()
-	for running := 0; running < hosts; {
-		list, err := p.List(t.Context(), testCluster)
-		if err != nil {
-			t.Fatal(err)
-		}
-		running = 0
-		for _, instance := range list {
-			if instance.State == providers.StateRunning && len(instance.Addresses) > 0 {
-				running++
-			}
-		}
-		if err := wait.wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("all run after %v", time.Since(began).Round(time.Second))
-	if n := total(created); n > 5*hosts+30 {
-		t.Errorf("%d calls for %d hosts", n, hosts)
 	}
 }
