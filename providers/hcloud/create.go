@@ -69,7 +69,7 @@ func (p *Provider) make(ctx context.Context, req providers.CreateRequest, s Sett
 	made, response, err := p.api.Server.Create(ctx, options)
 	err = classified(ctx, response, err)
 	if err != nil && group != nil {
-		p.spread.giveBack(group.ID, hasCode(err, codeGroupFull))
+		p.spread.giveBack(o, group.ID, hasCode(err, codeGroupFull))
 	}
 	if hasCode(err, codeGroupFull) && s.PlacementGroup != groupSpread {
 		err = fmt.Errorf("placement group `%s` is full, it takes %d hosts: %w", s.PlacementGroup, groupSize, providers.ErrQuota)

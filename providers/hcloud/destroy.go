@@ -23,7 +23,7 @@ func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) err
 	if err := p.end(ctx, server); err != nil {
 		return err
 	}
-	p.spread.forget() // there is a free place
+	p.forgetPlacements() // there is a free place
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) error
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
 	o := p.owner(cluster)
 	p.known.forget()
-	p.spread.forget()
+	p.forgetPlacements()
 	servers, err := p.servers(ctx, "")
 	if err != nil {
 		return err

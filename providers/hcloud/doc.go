@@ -15,8 +15,7 @@
 // when a tenth is left, the driver keeps to the rate at which they come back. calls.yaml lists what is called.
 //
 // A token reads, or reads and writes, all of its project, and nothing narrower exists. The least privilege is a project of
-// the cluster's own with a read-and-write token; `muster plan` and `muster providers check` need one that writes too, since
-// they say whether `muster up` would work.
+// the cluster's own with a read-and-write token.
 //
 // The package knows nothing of what runs on the hosts. Images must have cloud-init, as all of Hetzner's do.
 package hcloud

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -93,18 +94,19 @@ func TestNamesOfOthers(t *testing.T) {
 	}
 }
 
-// TestCallsOfHosts makes, lists and ends 200 hosts, all of them at a time, and counts the calls. That they take about as
-// long as one is that they wait for nothing of each other.
+// TestCallsOfHosts makes, lists and ends 200 hosts, all of them at a time, and counts the calls. The project answers none of
+// the calls that make something before all of that kind are asked, and so for those that end hosts: none waits for another,
+// and 200 hosts take the time of one.
 func TestCallsOfHosts(t *testing.T) {
 	const hosts = 200
 	cloud := hcloudtest.New(t)
 	p := testProvider(t, cloud)
 	p.look = 50 * time.Millisecond
 	made := make([]providers.Instance, hosts)
-	each := func(do func(i int) error) time.Duration {
+	each := func(together map[string]int, do func(i int) error) {
 		t.Helper()
 		cloud.Reset()
-		began := time.Now()
+		cloud.SetFault(meet(t, together))
 		var group sync.WaitGroup
 		errs := make([]error, hosts)
 		for i := range hosts {
@@ -114,15 +116,15 @@ func TestCallsOfHosts(t *testing.T) {
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
-		return time.Since(began)
 	}
-	took := each(func(i int) (err error) {
+	together := map[string]int{"POST /v1/servers": hosts, "POST /v1/placement_groups": hosts / groupSize}
+	each(together, func(i int) (err error) {
 		made[i], err = p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+1), everySetting()))
 		return err
 	})
 	// Types, images, network, keys, firewall and its making, placement groups and the making of one for every ten hosts.
 	const once = 7 + hosts/groupSize
-	t.Logf("%d hosts made with %d calls in %v: %v", hosts, cloud.Total(), took, cloud.Calls())
+	t.Logf("%d hosts made with %d calls: %v", hosts, cloud.Total(), cloud.Calls())
 	if n := cloud.Total(); n != hosts+once {
 		t.Errorf("%d calls for %d hosts, want one each and %d: %v", n, hosts, once, cloud.Calls())
 	}
@@ -134,12 +136,36 @@ func TestCallsOfHosts(t *testing.T) {
 	if n := cloud.Total(); err != nil || len(list) != hosts || n != hosts/perPage {
 		t.Errorf("%d hosts listed with %d calls: %v", len(list), n, err)
 	}
-	took = each(func(i int) error { return p.Destroy(t.Context(), made[i]) })
-	t.Logf("%d hosts ended with %d calls in %v: %v", hosts, cloud.Total(), took, cloud.Calls())
+	each(map[string]int{"DELETE /v1/servers/{id}": hosts}, func(i int) error { return p.Destroy(t.Context(), made[i]) })
+	t.Logf("%d hosts ended with %d calls: %v", hosts, cloud.Total(), cloud.Calls())
 	if n := cloud.Total(); n > 4*hosts {
 		t.Errorf("%d calls for the end of %d hosts: %v", n, hosts, cloud.Calls())
 	}
 	tearDown(t, cloud)
+}
+
+// meet lets calls wait for each other, until as many of each pattern are there as are named.
+func meet(t *testing.T, together map[string]int) func(hcloudtest.Call) hcloudtest.Fault {
+	missing, all := maps.Clone(together), map[string]chan struct{}{}
+	for pattern := range together {
+		all[pattern] = make(chan struct{})
+	}
+	return func(call hcloudtest.Call) hcloudtest.Fault {
+		here, waits := all[call.Pattern]
+		if !waits {
+			return hcloudtest.Fault{}
+		}
+		if missing[call.Pattern]--; missing[call.Pattern] == 0 {
+			close(here)
+		}
+		return hcloudtest.Fault{Before: func() {
+			select {
+			case <-here:
+			case <-time.After(10 * time.Second):
+				t.Errorf("not all calls %s came before the first was answered", call.Pattern)
+			}
+		}}
+	}
 }
 
 // TestRateLimit lets the project's calls run out: they come as fast as they come back, and nothing fails.
@@ -402,7 +428,12 @@ func TestToken(t *testing.T) {
 // TestErrorsAreClassified lets the API refuse as it may.
 func TestErrorsAreClassified(t *testing.T) {
 	cloud := hcloudtest.New(t)
-	for fault, class := range map[hcloudtest.Fault]error{
+	type answer struct {
+		Status int
+		Code   string
+		Drop   bool
+	}
+	for fault, class := range map[answer]error{
 		{Status: 400}: providers.ErrInvalid, {Status: 401}: providers.ErrAuth, {Status: 403}: providers.ErrAuth, {Status: 404}: providers.ErrNotFound,
 		{Status: 409}: providers.ErrConflict, {Status: 429}: providers.ErrThrottled, {Status: 500}: providers.ErrUnavailable,
 		{Status: 503}: providers.ErrUnavailable, {Drop: true}: providers.ErrUnavailable,
@@ -415,7 +446,9 @@ func TestErrorsAreClassified(t *testing.T) {
 		{Status: 500, Code: "of_next_year"}:            providers.ErrUnavailable,
 	} {
 		cloud.Reset()
-		cloud.SetFault(func(hcloudtest.Call) hcloudtest.Fault { return fault })
+		cloud.SetFault(func(hcloudtest.Call) hcloudtest.Fault {
+			return hcloudtest.Fault{Status: fault.Status, Code: fault.Code, Drop: fault.Drop}
+		})
 		if _, err := testProvider(t, cloud).List(t.Context(), testCluster); !errors.Is(err, class) {
 			t.Errorf("%+v: %v, want %v", fault, err, class)
 		}

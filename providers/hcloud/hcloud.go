@@ -60,7 +60,6 @@ func New(name string, config Config, env providers.Environment) (*Provider, erro
 	if env.Now == nil {
 		p.known.now = time.Now
 	}
-	p.spread.turn = make(chan struct{}, 1)
 	token := strings.TrimSpace(cmp.Or(config.Token.Reveal(), os.Getenv("HCLOUD_TOKEN")))
 	p.api = api.NewClient(
 		api.WithToken(token),

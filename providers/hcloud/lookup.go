@@ -3,6 +3,7 @@ package hcloud
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,13 +54,18 @@ func remember[T any](ctx context.Context, m *memo, key string, find func(context
 		switch cause := context.Cause(ctx); {
 		case cause != nil:
 			return *new(T), cause
-		case err != nil && !mine && slices.Contains([]string{"canceled", "timeout"}, providers.Class(err)):
+		case err != nil && !mine && calledOff(err):
 			continue // whoever asked for all of us was called off
 		case err != nil:
 			return *new(T), err
 		}
 		return found.(T), nil
 	}
+}
+
+// calledOff tells whether a call ended since nobody waits for it any more.
+func calledOff(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (m *memo) put(key string, value any) {
@@ -71,11 +77,16 @@ func (m *memo) put(key string, value any) {
 	m.known[key] = memory{value, m.now().Add(lookupLife)}
 }
 
-// forget makes the next lookups ask again, since something that was looked up is not there.
-func (m *memo) forget() {
+// forget makes the next lookups ask again, of some keys or of all.
+func (m *memo) forget(keys ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known = nil
+	if len(keys) == 0 {
+		m.known = nil
+	}
+	for _, key := range keys {
+		delete(m.known, key)
+	}
 }
 
 // perPage is the most that the API gives at once.

@@ -68,7 +68,7 @@ type Cloud struct {
 func New(t testing.TB) *Cloud {
 	c := &Cloud{
 		gate: &gate{patterns: http.NewServeMux()}, mux: http.NewServeMux(), nextID: 1000, PerHour: 3600, left: -1,
-		Boot: 15 * time.Millisecond, Delete: 5 * time.Millisecond, Detach: 10 * time.Millisecond,
+		Boot: 8 * time.Millisecond, Delete: 3 * time.Millisecond, Detach: 4 * time.Millisecond,
 		servers: map[int64]*server{}, firewalls: map[int64]*firewall{}, placements: map[int64]*placement{},
 	}
 	c.stray = func(r *http.Request) { t.Errorf("the driver made a call that is not listed: %s %s", r.Method, r.URL) }

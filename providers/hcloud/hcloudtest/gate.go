@@ -9,6 +9,7 @@ import (
 
 // Fault is what befalls one call. The zero value is a call that goes well.
 type Fault struct {
+	Before func() // runs before the call is carried out
 	Status int    // answered instead of carrying the call out; 0 is none
 	Code   string // of that answer; without one it is not JSON, as a proxy's
 	Drop   bool   // the connection ends without an answer
@@ -83,6 +84,9 @@ func (g *gate) through(next http.Handler) http.Handler {
 			return
 		}
 		fault := g.begin(pattern)
+		if fault.Before != nil {
+			fault.Before()
+		}
 		switch {
 		case fault.Drop && fault.Unsent:
 			panic(http.ErrAbortHandler)
