@@ -23,9 +23,9 @@ import (
 
 // clients speak to Amazon's services. Each tries once: repeating is the caller's.
 type clients struct {
-	ec2    *ec2.Client
-	ssm    *ssm.Client
-	region string
+	ec2          calls
+	getParameter func(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
+	region       string
 }
 
 // connect makes the clients with the first call that needs them, and makes sure that there are credentials.
@@ -35,24 +35,18 @@ func (p *Provider) connect(ctx context.Context) (*clients, error) {
 		if err != nil {
 			return nil, err
 		}
-		endpoint := func(url string) *string {
-			if url == "" {
-				return nil // the SDK's own
-			}
-			return aws.String(url)
-		}
 		return &clients{
 			region: settings.Region,
-			ec2: ec2.NewFromConfig(settings, func(o *ec2.Options) {
+			ec2: callsOf(ec2.NewFromConfig(settings, func(o *ec2.Options) {
 				if p.config.Endpoint != "" {
-					o.BaseEndpoint = endpoint(p.config.Endpoint)
+					o.BaseEndpoint = aws.String(p.config.Endpoint)
 				}
-			}),
-			ssm: ssm.NewFromConfig(settings, func(o *ssm.Options) {
+			})),
+			getParameter: ssm.NewFromConfig(settings, func(o *ssm.Options) {
 				if p.config.Endpoints.SSM != "" {
-					o.BaseEndpoint = endpoint(p.config.Endpoints.SSM)
+					o.BaseEndpoint = aws.String(p.config.Endpoints.SSM)
 				}
-			}),
+			}).GetParameter,
 		}, nil
 	})
 }

@@ -80,7 +80,7 @@ func (p *Provider) parameter(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := call(ctx, p, c.ssm.GetParameter, &ssm.GetParameterInput{Name: aws.String(name)})
+	out, err := call(ctx, p, c.getParameter, &ssm.GetParameterInput{Name: aws.String(name)})
 	if hasCode(err, "ParameterNotFound") {
 		return "", fmt.Errorf("parameter %s not found in region %s: %w", name, c.region, providers.ErrNotFound)
 	}
