@@ -64,6 +64,7 @@ func (h host) group(ctx context.Context, pid int) error {
 	if err != nil {
 		return err
 	}
+	handDown(root)
 	dir := filepath.Join(root, h.groupName())
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot make a control group: %w: %w", err, providers.ErrInvalid)
@@ -72,6 +73,16 @@ func (h host) group(ctx context.Context, pid int) error {
 		return fmt.Errorf("cannot put the container into its control group: %w", err)
 	}
 	return nil
+}
+
+// handDown lets the groups in one have its controllers, each that can be had: nobody else does where no systemd is in
+// charge. It stays so, since others may rely on it by then.
+func handDown(dir string) {
+	controllers, _ := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	for _, controller := range strings.Fields(string(controllers)) {
+		// One at a time: a single one that is refused would refuse them all.
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
+	}
 }
 
 // scope has systemd make a scope (systemd.scope(5)) of a process.

@@ -162,6 +162,7 @@ func TestNspawn(t *testing.T) {
 	if plan := c.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
 		t.Errorf("there is still something to do:\n%s", plan.output())
 	}
+	c.limited()
 	if said := c.must("hosts", "console", "box-1"); !strings.Contains(said.output(), "joined the cluster") {
 		t.Errorf("the console has nothing of musterd:\n%s", said.output())
 	}
@@ -182,6 +183,71 @@ func TestNspawn(t *testing.T) {
 	if left := n.leftovers(c); len(left) > 0 || instances != 3 {
 		t.Errorf("of %d hosts are left: %v", instances, left)
 	}
+}
+
+// controllers are those of a control group, version 2.
+func controllers(t testing.TB, group string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))
+}
+
+// unifiedGroups is where this machine has the control groups, version 2.
+func unifiedGroups(t testing.TB) string {
+	t.Helper()
+	mounts, err := exec.Command("findmnt", "--noheadings", "--output", "TARGET", "--types", "cgroup2").Output()
+	path, _, _ := strings.Cut(strings.TrimSpace(string(mounts)), "\n")
+	if err != nil || path == "" {
+		t.Fatalf("there are no control groups, version 2: %v", err)
+	}
+	return path
+}
+
+const limitedUnit = "[Service]\nExecStart=/bin/sleep infinity\nMemoryMax=64M\nTasksMax=50\nCPUQuota=40%\n"
+
+// limits are files of a control group, by their controllers, and what limitedUnit makes them.
+var limits = map[string][2]string{"memory": {"memory.max", "67108864"}, "pids": {"pids.max", "50"}, "cpu": {"cpu.max", "40000 100000"}}
+
+// limited runs a unit with limits on a host, and checks that the host is given every controller that this machine has, and
+// that those limit the unit. Where version 1 has a controller no host gets it, and the unit runs without the limit.
+func (c *cluster) limited() {
+	c.t.Helper()
+	c.writeFile("limited.service", limitedUnit)
+	c.must("start", filepath.Join(c.dir, "limited.service"))
+	s, err := c.status()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	hosts := hostsOf(s, "limited.service")
+	if len(hosts) != 1 || whole(3, 3, 4)(s) != nil {
+		c.t.Fatalf("limited.service does not run: %+v", s.Units)
+	}
+	init := c.guestInit(hosts[0])
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", init))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, own, _ := strings.Cut("\n"+string(text), "\n0::")
+	own, _, _ = strings.Cut(own, "/boot-") // each boot has a group in the host's
+	has := controllers(c.t, unifiedGroups(c.t))
+	if got := controllers(c.t, filepath.Join(unifiedGroups(c.t), own)); !slices.Equal(got, has) {
+		c.t.Errorf("%s is given the controllers %v of %v", hosts[0], got, has)
+	}
+	group := c.inGuest(hosts[0], "systemctl", "show", "--value", "-p", "ControlGroup", "limited.service")
+	for controller, limit := range limits {
+		if !slices.Contains(has, controller) {
+			c.t.Logf("not tested: control groups of version 1 have the controller %s on this machine", controller)
+			continue
+		}
+		path := fmt.Sprintf("/proc/%d/root/sys/fs/cgroup/%s/%s", init, group, limit[0])
+		if text, err := os.ReadFile(path); err != nil || strings.TrimSpace(string(text)) != limit[1] {
+			c.t.Errorf("%s of limited.service is %q, %v, want %s", limit[0], text, err, limit[1])
+		}
+	}
+	c.must("destroy", "limited.service")
 }
 
 // bootTime is how many seconds passed on a host between the start of its init and that of musterd.
