@@ -34,22 +34,23 @@ func libvirtLab(t testing.TB, h *hypervisor) *cluster {
 }
 
 // TestLibvirtLab is the life of three virtual machines: up, units on systemd and podman, a machine that somebody destroys
-// and that is made anew, while muster is killed again and again, and down.
+// and that is made anew, while muster is killed again and again, and down. Nothing that they are told in secret is where
+// it does not belong.
 func TestLibvirtLab(t *testing.T) {
 	h := startHypervisor(t)
-	c := libvirtLab(t, h)
-	c.upTimed(t)
+	g := plantGuests(t, libvirtLab(t, h), earlyWriteback, false)
+	g.upTimed(t)
 	whole := whole(3, 3, 3)
-	status := c.eventually(time.Minute, whole)
-	h.answers(status)
-	if plan := c.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
+	s := g.eventually(time.Minute, whole)
+	h.answers(s)
+	if plan := g.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
 		t.Errorf("there is still something to do:\n%s", plan.output())
 	}
 
-	lost := h.domains()[0]
-	h.virsh("destroy", lost)
-	h.virsh("undefine", lost, "--nvram")
-	c.eventually(patience, func(s api.Status) error {
+	g.nameTokens(h)
+	host, disk := h.lose(t)
+	g.disk(h, host, disk)
+	g.eventually(patience, func(s api.Status) error {
 		for _, host := range s.Hosts {
 			if host.State == api.HostLost {
 				return nil
@@ -57,20 +58,40 @@ func TestLibvirtLab(t *testing.T) {
 		}
 		return fmt.Errorf("no host is lost: %+v", s.Hosts)
 	})
-	t.Logf("%s is lost", lost)
+	t.Logf("%s is lost", host)
 	for range 3 {
-		c.upKilled(t, time.Minute)
+		g.upKilled(t, time.Minute)
 	}
-	if r := c.run(patience, nil, "up", "--yes", "--timeout", patience.String()); r.code != 0 {
+	if r := g.run(patience, nil, "up", "--yes", "--timeout", patience.String()); r.code != 0 {
 		t.Fatalf("up: exit status %d\n%s", r.code, r.output())
 	}
-	h.answers(c.eventually(patience, whole))
+	h.answers(g.eventually(patience, whole))
 	if domains := h.domains(); len(domains) != 3 {
 		t.Errorf("domains %v, want three", domains)
 	}
 
-	c.must("down", "--yes")
+	g.verbs("in life", "status -o json", "hosts console vm-1", "logs clock.service", "cloudconfig render vm-2")
+	g.searchHypervisor(h)
+	g.verdict(ofMachines)
+	g.must("down", "--yes")
 	h.nothingLeft()
+}
+
+// lose cuts the power of a machine and forgets it, behind muster's back. What is left is its volumes: its disk is told.
+func (h *hypervisor) lose(t testing.TB) (host, disk string) {
+	t.Helper()
+	domain := h.domains()[0]
+	for _, path := range h.virsh("domblklist", domain) {
+		if strings.HasSuffix(path, ".disk.qcow2") {
+			disk = path
+		}
+	}
+	<-time.After(written)
+	h.virsh("destroy", domain)
+	h.virsh("undefine", domain, "--nvram")
+	// muster-CLUSTER-HOST-GENERATION
+	host = strings.Join(strings.Split(domain, "-")[2:4], "-")
+	return host, disk
 }
 
 // TestLibvirtKilled ends muster at random moments while it makes machines. What a second run makes of it is exactly what

@@ -51,14 +51,15 @@ var ofOperators = []canary.Rule{
 	},
 }
 
-// guests is a lab's example with a canary in every field that it can carry, whose daemons log all they can.
+// guests is a lab's example with a canary in every field that it can carry.
 type guests struct {
 	*canaries
 	found []canary.Hit
 }
 
-// plantGuests changes the example's cloud-config.
-func plantGuests(t testing.TB, c *cluster) *guests {
+// plantGuests changes the example's cloud-config. Hosts run the command before theirs, and with debug musterd tells all that
+// it can.
+func plantGuests(t testing.TB, c *cluster, command string, debug bool) *guests {
 	t.Helper()
 	g := &guests{canaries: &canaries{cluster: c, kept: map[string][]byte{}}}
 	path := filepath.Join(c.dir, "cloud-config.yaml")
@@ -67,7 +68,7 @@ func plantGuests(t testing.TB, c *cluster) *guests {
 		t.Fatal(err)
 	}
 	doc, more := map[string]any{}, map[string]any{}
-	for into, from := range map[*map[string]any]string{&doc: string(text), &more: g.cloudConfig()} {
+	for into, from := range map[*map[string]any]string{&doc: string(text), &more: g.cloudConfig(command)} {
 		if err := yaml.Unmarshal([]byte(from), into); err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +80,10 @@ func plantGuests(t testing.TB, c *cluster) *guests {
 		}
 		doc[key] = value
 	}
+	if debug {
+		file := map[string]any{"path": "/etc/systemd/system/musterd.service.d/60-debug.conf", "content": debugUnit}
+		doc["write_files"] = append(doc["write_files"].([]any), file)
+	}
 	if text, err = yaml.Marshal(doc); err != nil {
 		t.Fatal(err)
 	}
@@ -86,16 +91,15 @@ func plantGuests(t testing.TB, c *cluster) *guests {
 	return g
 }
 
-// debugUnit has musterd tell all that it can.
+// debugUnit has musterd tell all that it can, once systemd has read its units anew.
 const debugUnit = "[Service]\nExecStart=\nExecStart=/usr/bin/musterd --root / --log-level debug\n"
 
 // cloudConfig has a canary wherever a secret may be, and commands that a host really runs.
-func (g *guests) cloudConfig() string {
+func (g *guests) cloudConfig(command string) string {
 	plant := func(name string) string { return g.set.Plant("cloud-config " + name) }
 	return fmt.Sprintf(`users:
   - {name: ops, passwd: %s, lock_passwd: false}
 write_files:
-  - {path: /etc/systemd/system/musterd.service.d/60-debug.conf, content: %q}
   - {path: /etc/app/encoded, permissions: "0600", encoding: b64, content: %s}
   - {path: /etc/app/owner, permissions: "0400", content: %s}
   - path: /etc/app/text
@@ -103,24 +107,22 @@ write_files:
     content: |
       token: %s
 bootcmd: [": %s", ["true", %s], "echo %s"]
-runcmd: ["systemctl daemon-reload", ": %s", ["true", %s], "echo %s"]
-`, plant("users.passwd"), debugUnit, base64.StdEncoding.EncodeToString([]byte(plant("write_files, encoded"))),
+runcmd: [%q, ": %s", ["true", %s], "echo %s"]
+`, plant("users.passwd"), base64.StdEncoding.EncodeToString([]byte(plant("write_files, encoded"))),
 		plant("write_files, read-only"), g.set.PlantAwkward("cloud-config write_files"),
-		plant("command"), plant("command"), plant("command, printed"), plant("command"), plant("command"), plant("command, printed")) +
+		plant("command"), plant("command"), plant("command, printed"), command, plant("command"), plant("command"), plant("command, printed")) +
 		"coreos:\n" + g.daemonOptions()
 }
 
 // journal keeps what a host's journal holds, which is binary and compressed in part.
-func (g *guests) journal(host, dir string) {
+func (g *guests) journal(host, dir string) (text string) {
 	g.t.Helper()
 	out, err := exec.Command("journalctl", "--directory", dir, "--output", "export", "--no-pager").Output()
 	if err != nil || strings.Count(string(out), "\nMESSAGE") < 100 || !strings.Contains(string(out), "joined the cluster") {
 		g.t.Errorf("the journal of %s has %d bytes, and too little of musterd: %v", host, len(out), err)
 	}
-	if !strings.Contains(string(out), "level=DEBUG") {
-		g.t.Errorf("musterd on %s does not tell all that it can", host)
-	}
 	g.keep("the journal of a host", out)
+	return string(out)
 }
 
 // tree searches a directory, and checks that passwords are for root and its group alone.
@@ -232,7 +234,7 @@ func TestNspawnSecrets(t *testing.T) {
 	umask := syscall.Umask(0) // no mode may rely on the operator's
 	t.Cleanup(func() { syscall.Umask(umask) })
 	n := newNetwork(t)
-	g := plantGuests(t, nspawnLab(t, n))
+	g := plantGuests(t, nspawnLab(t, n), "systemctl daemon-reload", true)
 	stop := g.watchCommandLines()
 	g.verbs("before it is up", "plan", "cloudconfig render box-1", "cloudconfig validate cloud-config.yaml", "up --yes")
 	g.eventually(time.Minute, whole(3, 3, 3))
@@ -243,7 +245,9 @@ func TestNspawnSecrets(t *testing.T) {
 
 	g.nameContainers()
 	for _, d := range g.hostDirs() {
-		g.journal(d.host, filepath.Join(d.path, "var/log/journal"))
+		if said := g.journal(d.host, filepath.Join(d.path, "var/log/journal")); !strings.Contains(said, "level=DEBUG") {
+			t.Errorf("musterd on %s does not tell all that it can", d.host)
+		}
 		g.tree("run/", fmt.Sprintf("/proc/%d/root/run", g.guestInit(d.host)))
 	}
 	g.tree("state/", g.state)
