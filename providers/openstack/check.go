@@ -8,10 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumetypes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/availabilityzones"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/limits"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/quotas"
 	"github.com/gophercloud/gophercloud/v2/openstack/utils"
 
 	"github.com/musterhq/muster/providers"
@@ -48,7 +47,7 @@ func (p *Provider) Check(ctx context.Context, settings []any) error {
 		}
 		seen[key] = true
 	}
-	errs = append(errs, s.checkQuota(ctx, demand))
+	errs = append(errs, s.checkQuotas(ctx, demand))
 	return errors.Join(errs...)
 }
 
@@ -66,19 +65,6 @@ func (s *session) checkVersion(ctx context.Context) error {
 	return err
 }
 
-// demand is what hosts take of quotas.
-type demand struct {
-	instances, cores, ram, ports, floating int
-}
-
-func (d *demand) add(other demand) {
-	d.instances += other.instances
-	d.cores += other.cores
-	d.ram += other.ram
-	d.ports += other.ports
-	d.floating += other.floating
-}
-
 // checkHost looks whether what a host's settings name is there and fits together.
 func (p *Provider) checkHost(ctx context.Context, s *session, settings Settings) (demand, error) {
 	if settings.direct() {
@@ -91,11 +77,9 @@ func (p *Provider) checkHost(ctx context.Context, s *session, settings Settings)
 	if imageErr == nil && flavorErr == nil {
 		errs = append(errs, fits(settings, image, flavor))
 	}
-	cost := demand{instances: 1, cores: flavor.cpus, ram: flavor.ram, ports: len(networks)}
 	if settings.FloatingIP != "" {
 		_, err := p.findExternal(ctx, s, settings.FloatingIP)
 		errs = append(errs, err)
-		cost.floating = 1
 	}
 	for _, name := range settings.SecurityGroups {
 		_, err := p.findGroup(ctx, s, name)
@@ -106,8 +90,8 @@ func (p *Provider) checkHost(ctx context.Context, s *session, settings Settings)
 		errs = append(errs, err)
 	}
 	errs = append(errs, p.checkKey(ctx, s, settings.KeyPair), p.checkZones(ctx, s, settings.AvailabilityZones),
-		checkVolume(s, settings))
-	return cost, errors.Join(errs...)
+		p.checkVolume(ctx, s, settings.BootVolume))
+	return demandOf(settings, flavor, len(networks)), errors.Join(errs...)
 }
 
 // fits looks whether an image fits into a flavor.
@@ -129,12 +113,30 @@ func fits(settings Settings, image, flavor named) error {
 	return nil
 }
 
-func checkVolume(s *session, settings Settings) error {
-	if settings.BootVolume != nil && s.volume == nil {
+// checkVolume looks whether there are volumes, and of the type.
+func (p *Provider) checkVolume(ctx context.Context, s *session, volume *Volume) error {
+	switch {
+	case volume == nil:
+		return nil
+	case s.volume == nil:
 		return fmt.Errorf("`boot_volume`: the catalogue has no block storage%s: %w",
 			inRegion(s.region), providers.ErrNotFound)
+	case volume.Type == "":
+		return nil
 	}
-	return nil
+	_, err := p.resolve(ctx, s, "volume type", volume.Type, func(ctx context.Context, _ bool) ([]named, error) {
+		pages, err := volumetypes.List(s.volume, volumetypes.ListOpts{}).AllPages(ctx)
+		if err != nil {
+			return nil, classified(ctx, err)
+		}
+		list, err := volumetypes.ExtractVolumeTypes(pages)
+		found := make([]named, len(list))
+		for i, each := range list {
+			found[i] = named{id: each.ID, name: each.Name}
+		}
+		return found, classified(ctx, err)
+	})
+	return err
 }
 
 // checkKey looks whether the account has a key pair. Key pairs are the user's, not the project's.
@@ -173,42 +175,4 @@ func (p *Provider) checkZones(ctx context.Context, s *session, zones []string) e
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// checkQuota looks whether quotas have room. Some clouds do not let members see those of the network.
-func (s *session) checkQuota(ctx context.Context, d demand) error {
-	if d == (demand{}) {
-		return nil
-	}
-	result, err := limits.Get(ctx, s.compute, nil).Extract()
-	if err != nil {
-		return classified(ctx, err)
-	}
-	nova := result.Absolute
-	errs := []error{
-		room("instances", d.instances, nova.TotalInstancesUsed, nova.MaxTotalInstances),
-		room("cores", d.cores, nova.TotalCoresUsed, nova.MaxTotalCores),
-		room("ram", d.ram, nova.TotalRAMUsed, nova.MaxTotalRAMSize),
-	}
-	neutron, err := quotas.GetDetail(ctx, s.network, s.project).Extract()
-	err = classified(ctx, err)
-	switch {
-	case hasStatus(err, http.StatusForbidden), hasStatus(err, http.StatusNotFound):
-		return errors.Join(errs...)
-	case err != nil:
-		return errors.Join(append(errs, err)...)
-	}
-	return errors.Join(append(errs,
-		room("ports", d.ports, neutron.Port.Used+neutron.Port.Reserved, neutron.Port.Limit),
-		room("floating-ips", d.floating, neutron.FloatingIP.Used+neutron.FloatingIP.Reserved, neutron.FloatingIP.Limit),
-	)...)
-}
-
-// room tells whether a quota has room for more. It has no limit when that is negative.
-func room(name string, wanted, used, limit int) error {
-	if limit < 0 || wanted == 0 || used+wanted <= limit {
-		return nil
-	}
-	return fmt.Errorf("%d %s are needed and %d of %d are free; end something or ask for `openstack quota set --%s %d`: %w",
-		wanted, name, max(limit-used, 0), limit, name, used+wanted, providers.ErrQuota)
 }

@@ -17,7 +17,7 @@ func TestCheck(t *testing.T) {
 	first, second := cloud.PlantImage("twin", "active"), cloud.PlantImage("twin", "active")
 	cloud.PlantImage("half", "queued")
 	ids := []string{min(first, second), max(first, second)}
-	p := testProvider(t, cloud)
+	p := testProvider(t, cloud, withNodes)
 	for _, test := range []struct {
 		name   string
 		change func(*Settings)
@@ -36,6 +36,13 @@ func TestCheck(t *testing.T) {
 		{"no key", func(s *Settings) { s.KeyPair = "laptpo" }, providers.ErrNotFound, "no key pair laptpo"},
 		{"no zone", func(s *Settings) { s.AvailabilityZones = []string{"zone-d"} }, providers.ErrNotFound, "nearest names: zone-a, zone-b, zone-c"},
 		{"no group", func(s *Settings) { s.SecurityGroups = []string{"web"} }, providers.ErrNotFound, "security group web not found"},
+		{"no volume type", func(s *Settings) { s.BootVolume = &Volume{Size: 20, Type: "fsat"} }, providers.ErrNotFound, "volume type fsat not found in region TestRegion; nearest names: fast"},
+		{"volume type", func(s *Settings) { s.BootVolume = &Volume{Size: 20, Type: "fast"} }, nil, ""},
+		{"bare metal", func(s *Settings) { s.Flavor, s.BareMetal = openstacktest.Metal, true }, nil, ""},
+		{"node", func(s *Settings) { s.Flavor, s.Node = "", "rack-1" }, nil, ""},
+		{"no node", func(s *Settings) { s.Flavor, s.Node = "", "rack-99" }, providers.ErrNotFound, "node rack-99 not found"},
+		{"no class", func(s *Settings) { s.Flavor, s.ResourceClass = "", "baremetal.smal" }, providers.ErrNotFound, "nearest names: baremetal.small"},
+		{"floating IP of a node", func(s *Settings) { s.Flavor, s.Node, s.FloatingIP = "", "rack-1", "pubic" }, providers.ErrNotFound, "nearest names: public"},
 		{"volume too small", func(s *Settings) { s.BootVolume = &Volume{Size: 1} }, providers.ErrInvalid, "needs a disk of 2 GiB"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,13 +112,21 @@ func asToken(token string) map[string]string {
 
 func TestCheckQuota(t *testing.T) {
 	cloud := openstacktest.New(t)
-	p := testProvider(t, cloud)
-	hosts := []any{testSettings(), testSettings(), testSettings(func(s *Settings) { s.FloatingIP = openstacktest.Public })}
+	p := testProvider(t, cloud, withNodes)
+	var hosts []any
+	for range 3 {
+		hosts = append(hosts, everySetting(), nodeSettings(func(s *Settings) { s.ResourceClass = "baremetal.small" }))
+	}
 	for quota, says := range map[string]string{
-		"instances":  "3 instances are needed and 2 of 2 are free",
-		"cores":      "3 cores are needed and 2 of 2 are free",
-		"port":       "3 ports are needed and 2 of 2 are free",
-		"floatingip": "",
+		"instances":            "3 instances are needed and 2 of 2 are free",
+		"cores":                "3 cores are needed and 2 of 2 are free",
+		"ram":                  "3072 ram are needed and 2 of 2 are free",
+		"server_group_members": "3 server-group-members are needed and 2 of 2 are free",
+		"port":                 "9 ports are needed and 2 of 2 are free",
+		"floatingip":           "3 floating-ips are needed and 2 of 2 are free",
+		"volumes":              "3 volumes are needed and 2 of 2 are free",
+		"gigabytes":            "60 gigabytes are needed and 2 of 2 are free",
+		"security_group":       "",
 	} {
 		cloud.Quotas = map[string]int{quota: 2}
 		err := p.Check(t.Context(), hosts)
@@ -119,8 +134,15 @@ func TestCheckQuota(t *testing.T) {
 			t.Errorf("%s: check says %v, want %q", quota, err, says)
 		}
 	}
-	// A network that does not tell its quotas is no reason to refuse.
 	cloud.Quotas = nil
+	for range 3 {
+		hosts = append(hosts, hosts...)
+	}
+	if err := p.Check(t.Context(), hosts); !errors.Is(err, providers.ErrQuota) || !strings.Contains(err.Error(), "24 nodes of resource class baremetal.small are needed and 8 are available") {
+		t.Errorf("check of more nodes than there are says %v", err)
+	}
+	hosts = hosts[:2]
+	// A network that does not tell its quotas is no reason to refuse.
 	cloud.SetFault(func(call openstacktest.Call) openstacktest.Fault {
 		if strings.HasSuffix(call.Pattern, "details.json") {
 			return openstacktest.Fault{Status: http.StatusForbidden}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/openstack/openstacktest"
@@ -51,31 +52,47 @@ func TestForeignIsUntouched(t *testing.T) {
 	}
 }
 
-// TestCallsOfHosts counts what 200 hosts cost.
+// atOnce does something with each of many hosts at the same time.
+func atOnce(t *testing.T, hosts int, do func(i int) error) {
+	t.Helper()
+	var group sync.WaitGroup
+	errs := make([]error, hosts)
+	for i := range hosts {
+		group.Go(func() { errs[i] = do(i) })
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCallsOfHosts counts what 200 hosts cost, when one has logged in, found image, flavor and network, and made the group;
+// and says how long they take where every call takes a tenth of a second.
 func TestCallsOfHosts(t *testing.T) {
 	const hosts = 200
 	cloud := openstacktest.New(t)
 	p := testProvider(t, cloud)
 	made := make([]providers.Instance, hosts)
-	each := func(do func(i int) error) {
-		t.Helper()
-		var group sync.WaitGroup
-		errs := make([]error, hosts)
-		for i := range hosts {
-			group.Go(func() { errs[i] = do(i) })
-		}
-		group.Wait()
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	each(func(i int) (err error) {
+	create := func(i int) (err error) {
 		made[i], err = p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+1), testSettings()))
 		return err
-	})
-	const once = 18 // logging in, endpoints, image, flavor, network, the security group and its rules
-	if n := total(cloud.Calls()); n > 5*hosts+once {
-		t.Errorf("%d calls for %d hosts, want at most 5 each and %d: %v", n, hosts, once, cloud.Calls())
+	}
+	destroy := func(i int) error { return p.Destroy(t.Context(), made[i]) }
+	slowly := func(hosts int) time.Duration {
+		cloud.Reset()
+		cloud.SetFault(func(openstacktest.Call) openstacktest.Fault { return openstacktest.Fault{Slow: 100 * time.Millisecond} })
+		defer cloud.SetFault(nil)
+		began := time.Now()
+		atOnce(t, hosts, create)
+		return time.Since(began)
+	}
+	atOnce(t, 1, create)
+	atOnce(t, 1, destroy)
+	one := slowly(1)
+	atOnce(t, 1, destroy)
+	t.Logf("one host took %v, %d at once %v", one, hosts, slowly(hosts))
+	if n := total(cloud.Calls()); n > 5*hosts {
+		t.Errorf("%d calls for %d hosts, want at most 5 each: %v", n, hosts, cloud.Calls())
 	}
 	cloud.Reset()
 	list, err := p.List(t.Context(), testCluster)
@@ -83,7 +100,7 @@ func TestCallsOfHosts(t *testing.T) {
 		t.Errorf("%d hosts listed with %d calls: %v", len(list), n, err)
 	}
 	cloud.Reset()
-	each(func(i int) error { return p.Destroy(t.Context(), made[i]) })
+	atOnce(t, hosts, destroy)
 	calls := cloud.Calls()
 	looks := calls["GET /compute/v2.1/servers/{id}"]
 	if n := total(calls) - looks; n > 5*hosts || looks > 4*hosts {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
@@ -23,6 +24,9 @@ import (
 
 // imageProperty is the property of an uploaded image that says what people call it.
 const imageProperty = "muster_name"
+
+// slowUpload is how many bytes a second somebody else's upload of the same image is waited for.
+const slowUpload = 1 << 20
 
 // imageName is the name of an uploaded image, by which settings name it.
 func imageName(sum string) string { return "muster-image-" + sum }
@@ -47,6 +51,7 @@ func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, prog
 	}
 	defer func() { _ = file.Close() }()
 	wait := p.pauses()
+	patience := p.config.Settle + time.Duration(file.size/slowUpload)*time.Second
 	for began := p.now(); ; {
 		image, err := s.ensureImage(ctx, wanted, file.format)
 		if err != nil {
@@ -65,7 +70,7 @@ func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, prog
 				return "", err
 			}
 		}
-		if p.now().Sub(began) > p.config.Settle {
+		if p.now().Sub(began) > patience {
 			return "", fmt.Errorf("image %s is %s: somebody else sends it, or gave up (`openstack image delete %s`): %w",
 				image.ID, image.Status, image.ID, providers.ErrUnavailable)
 		}

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -152,12 +150,6 @@ func TestLabFaults(t *testing.T) {
 	l := newLab(t, "lab")
 	p := providers.Retry(l.provider(t), providers.RetryPolicy{Initial: 100 * time.Millisecond, Max: time.Second}, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { endAll(t, l.provider(t)) })
-	faults := map[string]openstacktest.Fault{
-		"error":     {Status: http.StatusInternalServerError},
-		"throttled": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
-		"refused":   {Drop: true, Unsent: true},
-		"lost":      {Drop: true},
-	}
 	if _, err := p.Create(t.Context(), testRequest("web-0", labSettings())); err != nil { // logs in, makes the group
 		t.Fatal(err)
 	}
@@ -199,19 +191,7 @@ func TestLabMany(t *testing.T) {
 	p := l.provider(t)
 	t.Cleanup(func() { endAll(t, l.provider(t)) })
 	began := time.Now()
-	each := func(do func(i int) error) {
-		t.Helper()
-		errs := make([]error, hosts)
-		var group sync.WaitGroup
-		for i := range hosts {
-			group.Go(func() { errs[i] = do(i) })
-		}
-		group.Wait()
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	each(func(i int) error {
+	atOnce(t, hosts, func(i int) error {
 		_, err := p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+1), labSettings()))
 		return err
 	})
@@ -222,7 +202,7 @@ func TestLabMany(t *testing.T) {
 	}
 	list := labWait(t, p, hosts)
 	t.Logf("all run after %v", time.Since(began).Round(time.Second))
-	each(func(i int) error { return p.Destroy(t.Context(), list[i]) })
+	atOnce(t, hosts, func(i int) error { return p.Destroy(t.Context(), list[i]) })
 	if err := p.Cleanup(t.Context(), testCluster); err != nil {
 		t.Error(err)
 	}

@@ -162,8 +162,8 @@ func transport(config *tls.Config, timeout time.Duration) *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: timeout,
 		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          64,
-		MaxIdleConnsPerHost:   16,
+		MaxIdleConns:          256,
+		MaxIdleConnsPerHost:   64,
 		ForceAttemptHTTP2:     true,
 	}
 }

@@ -51,22 +51,34 @@ var sorts = map[string]sort{
 	}},
 }
 
+// sweep chooses the cases that are tried: all where there is time (MUSTER_LONG, which `make lab-openstack` sets), or else
+// every eleventh.
+type sweep struct{ seen int }
+
+var long = os.Getenv("MUSTER_LONG") != ""
+
+func (s *sweep) tries() bool {
+	s.seen++
+	return long || s.seen%11 == 0
+}
+
 // TestCrashOfCreate ends a create before and after each of its calls, goes on or gives up in another process, and counts
-// what there is then. With MUSTER_LONG, it does all that again with lists that do not show new servers for a while.
+// what there is then; also where lists do not show new servers for a while.
 func TestCrashOfCreate(t *testing.T) {
-	lags := []time.Duration{0}
-	if os.Getenv("MUSTER_LONG") != "" {
-		lags = append(lags, hastySettle/2)
-	}
-	for name, kind := range sorts {
+	var cases sweep
+	for _, name := range sorted(sorts) {
+		kind := sorts[name]
 		calls := callsOf(t, func(p *Provider) error {
 			_, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
 			return err
 		})
-		for _, hide := range lags {
+		for _, hide := range []time.Duration{0, hastySettle / 2} {
 			for n := 1; n <= calls; n++ {
 				for _, after := range []bool{false, true} {
 					for _, goOn := range []bool{true, false} {
+						if !cases.tries() {
+							continue
+						}
 						t.Run(fmt.Sprintf("%s/hide=%t/call=%d/after=%t/resume=%t", name, hide > 0, n, after, goOn), func(t *testing.T) {
 							t.Parallel()
 							crashOfCreate(t, kind, hide, n, after, goOn)
@@ -157,12 +169,16 @@ func tearDown(t *testing.T, cloud *openstacktest.Cloud, p *Provider) {
 
 // TestCrashOfDestroy ends a destroy, and then a clean-up, before and after each of its calls.
 func TestCrashOfDestroy(t *testing.T) {
-	for name, kind := range sorts {
+	var cases sweep
+	for _, name := range sorted(sorts) {
 		for n := 1; n <= 24; n++ {
 			for _, after := range []bool{false, true} {
+				if !cases.tries() {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s/call=%d/after=%t", name, n, after), func(t *testing.T) {
 					t.Parallel()
-					crashOfDestroy(t, kind, n, after)
+					crashOfDestroy(t, sorts[name], n, after)
 				})
 			}
 		}
@@ -196,12 +212,21 @@ func crashOfDestroy(t *testing.T, kind sort, n int, after bool) {
 
 // TestFaults lets every call of a host's life fail once in each way, under the retries that every provider has.
 func TestFaults(t *testing.T) {
-	for name, kind := range sorts {
-		t.Run(name, func(t *testing.T) { faultsOf(t, kind) })
+	var cases sweep
+	for _, name := range sorted(sorts) {
+		t.Run(name, func(t *testing.T) { faultsOf(t, sorts[name], &cases) })
 	}
 }
 
-func faultsOf(t *testing.T, kind sort) {
+// faults are what may befall a call.
+var faults = map[string]openstacktest.Fault{
+	"error":     {Status: http.StatusInternalServerError},
+	"throttled": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
+	"refused":   {Drop: true, Unsent: true},
+	"lost":      {Drop: true},
+}
+
+func faultsOf(t *testing.T, kind sort, cases *sweep) {
 	life := func(t *testing.T, p providers.Provider, cloud *openstacktest.Cloud) error {
 		made, err := p.Create(t.Context(), testRequest("web-1", kind.settings))
 		if err != nil {
@@ -220,13 +245,11 @@ func faultsOf(t *testing.T, kind sort) {
 		return providers.Cleanup(t.Context(), p, testCluster)
 	}
 	calls := callsOf(t, func(p *Provider) error { return life(t, p, nil) })
-	for name, fault := range map[string]openstacktest.Fault{
-		"error":     {Status: http.StatusInternalServerError},
-		"throttled": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
-		"refused":   {Drop: true, Unsent: true},
-		"lost":      {Drop: true},
-	} {
+	for _, name := range sorted(faults) {
 		for n := 1; n <= calls; n++ {
+			if !cases.tries() {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/call=%d", name, n), func(t *testing.T) {
 				t.Parallel()
 				cloud := openstacktest.New(t)
@@ -234,7 +257,7 @@ func faultsOf(t *testing.T, kind sort) {
 					if call.Number != n {
 						return openstacktest.Fault{}
 					}
-					return fault
+					return faults[name]
 				})
 				quick := providers.RetryPolicy{Initial: time.Millisecond, Max: 10 * time.Millisecond, Elapsed: 10 * time.Second}
 				p := providers.Retry(testProvider(t, cloud, hasty), quick, slog.New(slog.DiscardHandler))

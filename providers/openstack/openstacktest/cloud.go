@@ -38,6 +38,8 @@ const (
 	Public   = "public"
 	KeyPair  = "laptop"
 	Zones    = "zone-a zone-b zone-c"
+
+	VolumeTypes = "fast slow"
 )
 
 // Cloud is the cloud.
@@ -51,7 +53,8 @@ type Cloud struct {
 	KeepVolumes bool
 	// Role is the account's on the project.
 	Role string
-	// Quotas by name: instances, port, floatingip, security_group. Missing is none.
+	// Quotas by name: instances, cores, ram, server_group_members, port, floatingip, security_group, volumes, gigabytes.
+	// Missing is none.
 	Quotas map[string]int
 
 	server *httptest.Server
@@ -248,9 +251,17 @@ func refuseNeutron(status int, kind, format string, args ...any) answer {
 	return answer{status: status, body: object("NeutronError", map[string]any{"type": kind, "message": fmt.Sprintf(format, args...), "detail": ""})}
 }
 
+// limit is a quota, -1 where there is none.
+func (c *Cloud) limit(quota string) int {
+	if limit, limited := c.Quotas[quota]; limited {
+		return limit
+	}
+	return -1
+}
+
 func (c *Cloud) over(quota string, used int) bool {
-	limit, limited := c.Quotas[quota]
-	return limited && used >= limit
+	limit := c.limit(quota)
+	return limit >= 0 && used >= limit
 }
 
 func (c *Cloud) identityRoutes() {

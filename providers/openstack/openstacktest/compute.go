@@ -356,15 +356,11 @@ func (r *request) listZones() answer {
 }
 
 func (r *request) limits() answer {
-	limit := func(name string) int {
-		if n, limited := r.c.Quotas[name]; limited {
-			return n
-		}
-		return -1
-	}
 	return ok(object("limits", map[string]any{"absolute": map[string]any{
-		"maxTotalInstances": limit("instances"), "totalInstancesUsed": len(r.c.servers),
-		"maxTotalCores": limit("cores"), "totalCoresUsed": len(r.c.servers), "maxTotalRAMSize": limit("ram"), "totalRAMUsed": 1024 * len(r.c.servers),
+		"maxTotalInstances": r.c.limit("instances"), "totalInstancesUsed": len(r.c.servers),
+		"maxTotalCores": r.c.limit("cores"), "totalCoresUsed": len(r.c.servers),
+		"maxTotalRAMSize": r.c.limit("ram"), "totalRAMUsed": 1024 * len(r.c.servers),
+		"maxServerGroupMembers": r.c.limit("server_group_members"),
 	}}))
 }
 

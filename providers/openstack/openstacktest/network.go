@@ -317,11 +317,7 @@ func (r *request) createRule() answer {
 
 func (r *request) networkQuota() answer {
 	detail := func(name string, used int) any {
-		limit, limited := r.c.Quotas[name]
-		if !limited {
-			limit = -1
-		}
-		return map[string]any{"used": used, "limit": limit, "reserved": 0}
+		return map[string]any{"used": used, "limit": r.c.limit(name), "reserved": 0}
 	}
 	return ok(object("quota", map[string]any{
 		"port": detail("port", len(r.c.ports)), "floatingip": detail("floatingip", len(r.c.floating)),

@@ -120,10 +120,31 @@ func (r *request) listImages() answer {
 }
 
 func (c *Cloud) volumeRoutes() {
+	c.route("GET /volume/v3/limits", (*request).volumeLimits)
+	c.route("GET /volume/v3/types", (*request).listVolumeTypes)
 	c.route("GET /volume/v3/volumes/detail", (*request).listVolumes)
 	c.route("GET /volume/v3/volumes/{id}", (*request).showVolume)
 	c.route("PUT /volume/v3/volumes/{id}", (*request).updateVolume)
 	c.route("DELETE /volume/v3/volumes/{id}", (*request).deleteVolume)
+}
+
+func (r *request) volumeLimits() answer {
+	gigabytes := 0
+	for _, v := range r.c.volumes {
+		gigabytes += v.Size
+	}
+	return ok(object("limits", map[string]any{"rate": []any{}, "absolute": map[string]any{
+		"maxTotalVolumes": r.c.limit("volumes"), "totalVolumesUsed": len(r.c.volumes),
+		"maxTotalVolumeGigabytes": r.c.limit("gigabytes"), "totalGigabytesUsed": gigabytes,
+	}}))
+}
+
+func (r *request) listVolumeTypes() answer {
+	var list []any
+	for _, name := range strings.Fields(VolumeTypes) {
+		list = append(list, map[string]any{"id": "type-" + name, "name": name, "is_public": true})
+	}
+	return ok(objects("volume_types", list))
 }
 
 // listVolumes filters by metadata, which is asked for as a dictionary of Python.
