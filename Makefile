@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-openstack image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU
 	@trap 'examples/openstack-lab/down --purge' EXIT; trap 'exit 130' INT TERM; \
 	  examples/openstack-lab/up || { tail -qn 5 $$OPENSTACK_LAB_DIR/log/*; exit 1; }; \
 	  (cd providers/openstack && ../../examples/openstack-lab/enter $(abspath $(BIN))/lab-openstack.test -test.v -test.timeout 30m -test.run '^TestLab')
+
+lab-image: ## the host image in QEMU: boots, both slots, what is kept; the same bytes again (needs root, QEMU, OVMF and what `make image` made)
+	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 90m ./examples/image/
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
