@@ -91,6 +91,7 @@ lab-ec2: ## the EC2 driver against its double: a crash at every call, in account
 
 lab-openstack: export OPENSTACK_LAB_DIR := /var/lib/muster-openstack-test
 lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU and Ironic (needs root and Debian 12; installs packages)
+	MUSTER_LONG=1 $(GO) test -count=1 -parallel 12 -run 'Crash|Faults' ./providers/openstack
 	$(GO) test -c -tags lab -o $(BIN)/lab-openstack.test ./providers/openstack
 	@trap 'examples/openstack-lab/down --purge' EXIT; trap 'exit 130' INT TERM; \
 	  examples/openstack-lab/up || { tail -qn 5 $$OPENSTACK_LAB_DIR/log/*; exit 1; }; \

@@ -28,9 +28,12 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 		return fmt.Errorf("the bare-metal service keeps no console log: %w", errors.ErrUnsupported)
 	}
 	o := p.owner(instance.Cluster)
-	if _, there, err := s.serverOf(ctx, o, instance.Identity, instance.ID); err != nil || !there {
-		return errors.Join(err, fmt.Errorf("host %s has no server %s: %w",
-			instance.Host, instance.ID, providers.ErrNotFound))
+	_, there, err := s.serverOf(ctx, o, instance.Identity, instance.ID)
+	if err == nil && !there {
+		err = fmt.Errorf("host %s has no server %s: %w", instance.Host, instance.ID, providers.ErrNotFound)
+	}
+	if err != nil {
+		return err
 	}
 	before := ""
 	for {
