@@ -188,6 +188,63 @@ func TestLateServer(t *testing.T) {
 	tearDown(t, cloud, p)
 }
 
+// TestStart lets hosts go on that somebody stopped in each way that Nova knows.
+func TestStart(t *testing.T) {
+	cloud := openstacktest.New(t)
+	p := testProvider(t, cloud)
+	made, err := p.Create(t.Context(), testRequest("web-1", testSettings()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := p.pauses()
+	for _, status := range []string{statusShutoff, statusPaused, statusSuspended, statusShelved, statusShelvedOffloaded} {
+		for cloud.SetStatus(made.ID, status) != nil { // until it is built
+			if err := wait.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := p.List(t.Context(), testCluster)
+		if err != nil || len(list) != 1 || list[0].State != providers.StateStopped {
+			t.Errorf("%s: listed %v: %v", status, list, err)
+		}
+		for range 2 { // the second finds it running
+			if err := p.Start(t.Context(), made); err != nil {
+				t.Errorf("%s: %v", status, err)
+			}
+		}
+		if list, err = p.List(t.Context(), testCluster); err != nil || len(list) != 1 || list[0].State != providers.StateRunning {
+			t.Errorf("%s: listed %v after the start: %v", status, list, err)
+		}
+	}
+}
+
+// TestConsole reads what a host says, once and until it is gone.
+func TestConsole(t *testing.T) {
+	cloud := openstacktest.New(t)
+	p := testProvider(t, cloud)
+	made, err := p.Create(t.Context(), testRequest("web-1", testSettings()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const said = "booting web-1\nMUSTER HOST IS UP\n"
+	var heard strings.Builder
+	if err := p.Console(t.Context(), made, false, &heard); err != nil || heard.String() != said {
+		t.Errorf("heard %q: %v", heard.String(), err)
+	}
+	gone := make(chan error)
+	heard.Reset()
+	go func() { gone <- p.Console(t.Context(), made, true, &heard) }()
+	if err := p.Destroy(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-gone; err != nil && !errors.Is(err, providers.ErrNotFound) || heard.Len() > 0 && heard.String() != said {
+		t.Errorf("heard %q while the host ended: %v", heard.String(), err)
+	}
+	if err := p.Console(t.Context(), made, false, &heard); !errors.Is(err, providers.ErrNotFound) {
+		t.Errorf("the console of a host that is gone says %v", err)
+	}
+}
+
 // TestGivenGroups uses a security group and a server group that exist, and makes none.
 func TestGivenGroups(t *testing.T) {
 	cloud := openstacktest.New(t)

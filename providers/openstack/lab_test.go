@@ -306,15 +306,15 @@ func endAll(t *testing.T, p *Provider) {
 	if s.baremetal != nil {
 		endNodes(t, p, s, clusters)
 	}
+	var doomed []providers.Instance
 	for _, each := range all {
 		id, tagged := providers.IdentityFromTags(each.Metadata)
 		if tagged && each.Metadata[tagProvider] == p.name {
 			clusters[id.Cluster] = true
-			if err := p.Destroy(ctx, each.instance(id)); err != nil {
-				t.Error(err)
-			}
+			doomed = append(doomed, each.instance(id))
 		}
 	}
+	atOnce(t, len(doomed), func(i int) error { return p.Destroy(ctx, doomed[i]) })
 	held, portErr := ports.List(s.network, ports.ListOpts{ProjectID: s.project}).AllPages(ctx)
 	if err != nil || portErr != nil {
 		t.Error(err, portErr)

@@ -312,29 +312,31 @@ func (r *request) deleteServer() answer {
 	return done(204, nil)
 }
 
+// resumes are the actions that make a server go on, with the states in which Nova takes them.
+var resumes = map[string][]string{
+	"os-start": {"SHUTOFF"}, "unpause": {"PAUSED"}, "resume": {"SUSPENDED"}, "unshelve": {"SHELVED", "SHELVED_OFFLOADED"},
+}
+
 func (r *request) act() answer {
 	s := r.c.servers[r.PathValue("id")]
 	if s == nil {
 		return refuse(404, "Instance %s could not be found.", r.PathValue("id"))
 	}
-	var body struct {
-		Start   *struct{} `json:"os-start"`
-		Console *struct {
-			Length int `json:"length"`
-		} `json:"os-getConsoleOutput"`
-		Unpause  *struct{} `json:"unpause"`
-		Resume   *struct{} `json:"resume"`
-		Unshelve *struct{} `json:"unshelve"`
+	var body map[string]any // of one action
+	if err := r.read(&body); err != nil || len(body) != 1 {
+		return refuse(400, "%v", err)
 	}
-	if err := r.read(&body); err != nil {
-		// The SDK sends null for an action without parameters.
-		body.Start = &struct{}{}
-	}
-	if body.Console != nil {
-		return ok(object("output", fmt.Sprintf("booting %s\nMUSTER HOST IS UP\n", s.name)))
-	}
-	if s.status != "SHUTOFF" {
-		return refuse(409, "Cannot 'start' instance %s while it is in vm_state %s", s.id, strings.ToLower(s.status))
+	for action := range body {
+		if action == "os-getConsoleOutput" {
+			return ok(object("output", fmt.Sprintf("booting %s\nMUSTER HOST IS UP\n", s.name)))
+		}
+		from, known := resumes[action]
+		if !known {
+			return refuse(400, "There is no such action: %s", action)
+		}
+		if !slices.Contains(from, s.status) {
+			return refuse(409, "Cannot '%s' instance %s while it is in vm_state %s", action, s.id, strings.ToLower(s.status))
+		}
 	}
 	s.status = "ACTIVE"
 	return done(202, nil)

@@ -118,7 +118,10 @@ func (c *Cloud) Untouched(id string) string {
 }
 
 // PowerOff stops a server as somebody at the console would.
-func (c *Cloud) PowerOff(id string) error {
+func (c *Cloud) PowerOff(id string) error { return c.SetStatus(id, "SHUTOFF") }
+
+// SetStatus gives an active server another status, as somebody who pauses or shelves it would.
+func (c *Cloud) SetStatus(id, status string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.advance()
@@ -126,11 +129,11 @@ func (c *Cloud) PowerOff(id string) error {
 	if s == nil || s.status != "ACTIVE" {
 		return fmt.Errorf("server %s is not active", id)
 	}
-	s.status = "SHUTOFF"
+	s.status = status
 	return nil
 }
 
-// UserData is what a server was given, in base64, with its other parameters of interest.
+// Requested is what a server was given, in base64, with its other parameters of interest.
 func (c *Cloud) Requested(id string) (userData, keyName, zone string, configDrive bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
