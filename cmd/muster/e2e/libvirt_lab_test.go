@@ -20,15 +20,18 @@ import (
 // patience is how long emulated guests may take, ten times what they take on an idle machine.
 const patience = 25 * time.Minute
 
-// libvirtLab is examples/libvirt-lab on a hypervisor.
-func libvirtLab(t testing.TB, h *hypervisor) *cluster {
+// libvirtLab is examples/libvirt-lab on a hypervisor. A grace of 0 is the driver's own.
+func libvirtLab(t testing.TB, h *hypervisor, grace time.Duration) *cluster {
 	t.Helper()
 	image := os.Getenv("MUSTER_IMAGE")
 	if _, err := os.Stat(filepath.Join(image, "vmlinuz")); err != nil {
 		t.Fatalf("MUSTER_IMAGE names no host image, which `make image` builds: %v", err)
 	}
-	c := example(t, "libvirt-lab", "../../image/", image+"/",
-		"uri: qemu:///system", fmt.Sprintf("uri: %q\n    domain_type: qemu\n    pool: %s", h.uri(), h.images()))
+	provider := fmt.Sprintf("uri: %q\n    domain_type: qemu\n    pool: %s", h.uri(), h.images())
+	if grace > 0 {
+		provider += fmt.Sprintf("\n    grace: %v", grace)
+	}
+	c := example(t, "libvirt-lab", "../../image/", image+"/", "uri: qemu:///system", provider)
 	c.under = h.in
 	return c
 }
@@ -38,7 +41,7 @@ func libvirtLab(t testing.TB, h *hypervisor) *cluster {
 // it does not belong.
 func TestLibvirtLab(t *testing.T) {
 	h := startHypervisor(t)
-	g := plantGuests(t, libvirtLab(t, h), earlyWriteback, false)
+	g := plantGuests(t, libvirtLab(t, h, 0), earlyWriteback, false)
 	g.upTimed(t)
 	whole := whole(3, 3, 3)
 	s := g.eventually(time.Minute, whole)
@@ -99,7 +102,7 @@ func (h *hypervisor) lose(t testing.TB) (host, disk string) {
 func TestLibvirtKilled(t *testing.T) {
 	h := startHypervisor(t)
 	for i := range 7 {
-		c := libvirtLab(t, h)
+		c := libvirtLab(t, h, time.Second)
 		c.upKilled(t, 6*time.Second)
 		if i%2 == 0 {
 			c.must("up", "--yes", "--no-wait")
