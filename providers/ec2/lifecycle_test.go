@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,17 @@ func TestPolicyIsTheLeast(t *testing.T) {
 	}
 	if unused := lacking(allowed(t), called(a)); len(unused) > 0 {
 		t.Errorf("allowed and never called: %v", unused)
+	}
+}
+
+// TestPolicyNamesEveryCall holds the policy to the calls that the driver is able to make, whether a test makes them or not.
+func TestPolicyNamesEveryCall(t *testing.T) {
+	able := []string{"ssm:GetParameter"}
+	for call := range reflect.TypeFor[calls]().Fields() {
+		able = append(able, "ec2:"+call.Name)
+	}
+	if missing, more := lacking(able, allowed(t)), lacking(allowed(t), able); len(missing)+len(more) > 0 {
+		t.Errorf("not allowed: %v; allowed and never called: %v", missing, more)
 	}
 }
 
