@@ -77,6 +77,7 @@ func TestLibvirtLab(t *testing.T) {
 	g.searchHypervisor(h)
 	g.verdict(ofMachines)
 	g.must("down", "--yes")
+	g.nothingLeft()
 	h.nothingLeft()
 }
 
@@ -111,6 +112,7 @@ func TestLibvirtKilled(t *testing.T) {
 			}
 		}
 		c.must("down", "--yes")
+		c.nothingLeft()
 		h.nothingLeft()
 	}
 }
