@@ -114,13 +114,15 @@ def resources():
 
 
 def nodes(count):
-    """Fake machines, powered off and available."""
+    """Fake machines, powered off and available: for Nova, and as many to use directly. Nova does not see what is taken."""
     ironic = cloud.baremetal
     have = {node.name: node for node in ironic.nodes(details=True)}
-    for i in range(count):
-        node = have.get("bm-%d" % i)
+    names = [(kind + "-%d" % i, resource_class) for kind, resource_class in (("bm", "baremetal.small"), ("rack", "rack"))
+             for i in range(count)]
+    for i, (name, resource_class) in enumerate(names):
+        node = have.get(name)
         if node is None:
-            node = ironic.create_node(name="bm-%d" % i, driver="fake-hardware", resource_class="baremetal.small",
+            node = ironic.create_node(name=name, driver="fake-hardware", resource_class=resource_class,
                                       properties={"cpus": 1, "memory_mb": 32768, "local_gb": 100, "cpu_arch": "x86_64"})
             ironic.create_port(node_uuid=node.id, address="52:54:00:bb:00:%02x" % i)
         if node.provision_state == "enroll":
@@ -133,7 +135,7 @@ def nodes(count):
 
 def nodes_known(count):
     """Until Nova has seen the nodes, which it looks for once a minute."""
-    until("Ironic's nodes in Nova", lambda: count <= sum(
+    until("Ironic's nodes in Nova", lambda: 2 * count <= sum(
         h.hypervisor_type == "ironic" for h in cloud.compute.hypervisors(details=True)))
 
 

@@ -147,6 +147,7 @@ func TestLabMetal(t *testing.T) {
 // TestLabFaults lets calls of the real cloud fail in each way, before and after they were carried out, in a run of a few
 // hosts each: every such call once, at another host.
 func TestLabFaults(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "lab")
 	p := providers.Retry(l.provider(t), providers.RetryPolicy{Initial: 100 * time.Millisecond, Max: time.Second}, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { endAll(t, l.provider(t)) })
@@ -176,8 +177,8 @@ func TestLabFaults(t *testing.T) {
 	if err != nil || sessionErr != nil {
 		t.Fatal(err, sessionErr)
 	}
-	all, err := s.serversOf(t.Context(), owner{testCluster, "cloud-a"}, clusterTag(testCluster))
-	held, portErr := s.portsOf(t.Context(), owner{testCluster, "cloud-a"}, "")
+	all, err := s.serversOf(t.Context(), owner{testCluster, l.name}, clusterTag(testCluster))
+	held, portErr := s.portsOf(t.Context(), owner{testCluster, l.name}, "")
 	if err != nil || portErr != nil || len(list) != want || len(all) != want || len(held) != want {
 		t.Errorf("%d hosts, %d servers, %d ports, want %d of each: %v %v",
 			len(list), len(all), len(held), want, err, portErr)

@@ -37,6 +37,7 @@ const (
 // lab is a real cloud behind a proxy that counts calls and lets faults befall them.
 type lab struct {
 	*openstacktest.Proxy
+	name string // of the test's providers, so that tests may run side by side
 	file string
 }
 
@@ -59,7 +60,8 @@ func newLab(t *testing.T, cloud string) *lab {
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &lab{Proxy: proxy, file: file}
+	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
+	return &lab{Proxy: proxy, name: name, file: file}
 }
 
 func (l *lab) provider(t *testing.T, change ...func(*Config)) *Provider {
@@ -73,7 +75,7 @@ func (l *lab) provider(t *testing.T, change ...func(*Config)) *Provider {
 	if testing.Verbose() {
 		env.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	p, err := New("cloud-a", *config, env)
+	p, err := New(l.name, *config, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,26 +96,30 @@ func labSettings(change ...func(*Settings)) *Settings {
 // Settings of the lab's other hosts: servers that QEMU boots, and nodes of Ironic through Nova and without it.
 func onQEMU(s *Settings)  { s.Image = "lab-qemu" }
 func onMetal(s *Settings) { s.Image, s.Flavor, s.BareMetal = "lab-metal", "baremetal.small", true }
-func onNode(s *Settings)  { s.Image, s.Flavor, s.ResourceClass = "lab-metal", "", "baremetal.small" }
+func onNode(s *Settings)  { s.Image, s.Flavor, s.ResourceClass = "lab-metal", "", "rack" }
 
 const asksNova = "POST /compute/v2.1/servers"
 
 func TestLabConformance(t *testing.T) {
+	t.Parallel()
 	providertest.Run(t, labFixture("lab", labSettings(onQEMU), asksNova))
 }
 
 // TestLabConformanceOfMetal makes hosts of Ironic's nodes through Nova.
 func TestLabConformanceOfMetal(t *testing.T) {
+	t.Parallel()
 	providertest.Run(t, labFixture("lab", labSettings(onMetal), asksNova))
 }
 
 // TestLabConformanceOfNodes makes hosts of Ironic's nodes directly.
 func TestLabConformanceOfNodes(t *testing.T) {
+	t.Parallel()
 	providertest.Run(t, labFixture("lab-admin", labSettings(onNode), "PUT /baremetal/v1/nodes/{id}/states/provision"))
 }
 
 // TestLabConformanceOfEverything has one of every kind of resource. The lab has no block storage.
 func TestLabConformanceOfEverything(t *testing.T) {
+	t.Parallel()
 	settings := labSettings(func(s *Settings) {
 		s.FloatingIP, s.ServerGroup, s.KeyPair = "public", "soft-anti-affinity", "laptop"
 		s.AvailabilityZones, s.Metadata = []string{"nova"}, map[string]string{"team": "billing"}
@@ -155,10 +161,25 @@ func (p switchedOn) Create(ctx context.Context, req providers.CreateRequest) (pr
 	}
 }
 
-// labTested is a provider whose hosts run when they are made.
+// takesImages tells whether a test of such hosts uploads images. They are the project's, so one test of each project does.
+func takesImages(s *Settings) bool { return s.direct() || s.Image == "lab-qemu" }
+
+// imageless is a provider that takes none.
+type imageless struct {
+	providers.Provider
+	providers.Starter
+	providers.Cleaner
+	providers.Checker
+	providers.UserDataLimiter
+}
+
+// labTested is a provider as a test needs it: with hosts that run when they are made.
 func labTested(p *Provider, settings *Settings) providers.Provider {
-	if settings.direct() {
+	switch {
+	case settings.direct():
 		return switchedOn{p}
+	case !takesImages(settings):
+		return imageless{p, p, p, p, p}
 	}
 	return p
 }
@@ -167,7 +188,12 @@ func labFixture(cloud string, settings *Settings, crashAt string) providertest.F
 	return func(t *testing.T) providertest.Fixture {
 		l := newLab(t, cloud)
 		p := l.provider(t, func(c *Config) { c.Baremetal = settings.direct() })
-		t.Cleanup(func() { endAll(t, p) })
+		t.Cleanup(func() {
+			endAll(t, p)
+			if takesImages(settings) {
+				endImages(t, p)
+			}
+		})
 		return providertest.Fixture{
 			Provider: labTested(p, settings),
 			Settings: settings,
@@ -302,7 +328,6 @@ func endAll(t *testing.T, p *Provider) {
 		err = servers.ExtractServersInto(pages, &all)
 	}
 	clusters := map[string]bool{testCluster: true}
-	endImages(t, s)
 	if s.baremetal != nil {
 		endNodes(t, p, s, clusters)
 	}
@@ -335,8 +360,13 @@ func endAll(t *testing.T, p *Provider) {
 }
 
 // endImages deletes what the suite uploaded.
-func endImages(t *testing.T, s *session) {
+func endImages(t *testing.T, p *Provider) {
 	ctx := context.WithoutCancel(t.Context())
+	s, err := p.session(ctx)
+	if err != nil {
+		t.Error(err)
+		return
+	}
 	pages, err := images.List(s.image, images.ListOpts{Owner: s.project}).AllPages(ctx)
 	if err != nil {
 		t.Error(err)
