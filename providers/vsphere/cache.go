@@ -28,6 +28,12 @@ func (r *refs) set(name string, ref types.ManagedObjectReference) {
 	r.known[name] = ref
 }
 
+func (r *refs) drop(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, name)
+}
+
 func (r *refs) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -72,13 +72,10 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// server is where and as whom the driver logs in.
+// server is where and as whom the driver logs in: a configuration that is complete. CA is a path, or several as in PATH.
 type server struct {
-	url            *url.URL // without user
-	user, password secret.Secret
-	ca             string // a path, or several as in PATH
-	thumbprint     string
-	datacenter     string
+	Config
+	url *url.URL // without user
 }
 
 // serverOf completes a configuration from govc's environment.
@@ -95,29 +92,30 @@ func serverOf(c Config, dir string, lookup func(string) (string, bool)) (server,
 	if err != nil {
 		return server{}, fmt.Errorf("`url`: %w: %w", err, providers.ErrInvalid)
 	}
-	s := server{user: c.User, password: c.Password, thumbprint: c.Thumbprint, datacenter: cmp.Or(c.Datacenter, env("GOVC_DATACENTER"))}
+	s := server{Config: c}
+	s.Datacenter = cmp.Or(c.Datacenter, env("GOVC_DATACENTER"))
 	inURL, _ := u.User.Password()
 	for _, each := range []struct {
 		to       *secret.Secret
 		fallback []string
-	}{{&s.user, []string{env("GOVC_USERNAME"), u.User.Username()}}, {&s.password, []string{env("GOVC_PASSWORD"), inURL}}} {
+	}{{&s.User, []string{env("GOVC_USERNAME"), u.User.Username()}}, {&s.Password, []string{env("GOVC_PASSWORD"), inURL}}} {
 		if each.to.IsZero() {
 			*each.to = secret.New(cmp.Or(each.fallback...))
 		}
 	}
-	if s.user.IsZero() || s.password.IsZero() {
+	if s.User.IsZero() || s.Password.IsZero() {
 		return server{}, fmt.Errorf("no user or no password is given, set `user` and `password`, or GOVC_USERNAME and GOVC_PASSWORD: %w",
 			providers.ErrAuth)
 	}
 	u.User = nil
 	s.url = u
-	if s.ca = c.CA; s.ca == "" {
-		s.ca = env("GOVC_TLS_CA_CERTS")
-	} else if !filepath.IsAbs(s.ca) {
-		s.ca = filepath.Join(dir, s.ca)
+	if s.CA == "" {
+		s.CA = env("GOVC_TLS_CA_CERTS")
+	} else if !filepath.IsAbs(s.CA) {
+		s.CA = filepath.Join(dir, s.CA)
 	}
-	if s.thumbprint == "" {
-		s.thumbprint, err = knownThumbprint(env("GOVC_TLS_KNOWN_HOSTS"), u)
+	if s.Thumbprint == "" {
+		s.Thumbprint, err = knownThumbprint(env("GOVC_TLS_KNOWN_HOSTS"), u)
 	}
 	return s, err
 }

@@ -110,6 +110,7 @@ func (p *Provider) make(ctx context.Context, c *client, want order, inv *invento
 	case !is:
 		return machine{}, fmt.Errorf("the server does not say what it made: %w", providers.ErrUnavailable)
 	}
+	p.made.set(want.id.ID(), ref)
 	made := machine{ref: ref}
 	if !c.esxi() && want.powersOn() {
 		made.power = types.VirtualMachinePowerStatePoweredOn
@@ -125,8 +126,11 @@ func (p *Provider) adopt(ctx context.Context, c *client, id providers.Identity, 
 		switch {
 		case isGone(err) || err == nil && m.unfinished(id):
 			return machine{}, machine{name: vmName(id)}.errUnfinished()
-		case err != nil || m.ours(p.owner(id.Cluster)):
+		case err != nil:
 			return m, err
+		case m.ours(p.owner(id.Cluster)):
+			p.made.set(id.ID(), m.ref)
+			return m, nil
 		}
 		return machine{}, fmt.Errorf("there is a virtual machine %s already that is not this provider's, rename it: %w", vmName(id), providers.ErrConflict)
 	}

@@ -123,10 +123,28 @@ func (p *Provider) removeFolder(ctx context.Context, c *client, inv *inventory, 
 	}
 	children, _ := folder.props["childEntity"].(types.ArrayOfManagedObjectReference)
 	if len(children.ManagedObjectReference) > 0 {
+		if err := p.notOurs(ctx, c, o, children.ManagedObjectReference); err != nil {
+			return err
+		}
 		p.log.WarnContext(ctx, "folder stays, others have put something into it", "folder", o.folderName())
 		return nil
 	}
 	return p.destroy(ctx, c, folder.ref)
+}
+
+// notOurs looks whether a machine of the owner's is among the objects in its folder, which the list of all did not show yet.
+func (p *Provider) notOurs(ctx context.Context, c *client, o owner, children []types.ManagedObjectReference) error {
+	objects, err := c.look(ctx, children, machineProperties(), wanted("Folder", "name"))
+	if isGone(err) {
+		return fmt.Errorf("folder %s is changing: %w: %w", o.folderName(), err, providers.ErrUnavailable)
+	}
+	for _, each := range objects {
+		m := machineOf(each)
+		if m.ours(o) || strings.HasPrefix(m.name, o.imagePrefix()) || strings.HasPrefix(m.name, vmPrefix(o.cluster)) && m.uuid == "" {
+			return fmt.Errorf("the server does not list virtual machine %s yet: %w", m.name, providers.ErrUnavailable)
+		}
+	}
+	return err
 }
 
 // compareRefs orders references.

@@ -115,11 +115,22 @@ func (p *Provider) importImage(
 	if !isFault[*types.DuplicateName](err) && !isFault[types.BaseInvalidArgument](err) {
 		return ref, fmt.Errorf("cannot import image %s: %w", working, err)
 	}
-	theirs, found, findErr := p.findImage(ctx, c, inv, folder, name)
-	if findErr != nil || !found {
-		return ref, errors.Join(err, findErr)
+	theirs, err := p.fasterImage(ctx, c, inv, folder, name, err)
+	return theirs, errors.Join(err, p.destroy(ctx, c, ref))
+}
+
+// fasterImage is the image of somebody who was faster to take its name.
+func (p *Provider) fasterImage(
+	ctx context.Context, c *client, inv *inventory, folder types.ManagedObjectReference, name string, taken error,
+) (types.ManagedObjectReference, error) {
+	if duplicate, is := faultOf(taken).(*types.DuplicateName); is && duplicate.Object.Type == "VirtualMachine" {
+		return duplicate.Object, nil
 	}
-	return theirs, p.destroy(ctx, c, ref) // somebody else was faster
+	theirs, found, err := p.findImage(ctx, c, inv, folder, name)
+	if err == nil && !found {
+		err = fmt.Errorf("image %s is there and the server does not show it yet: %w: %w", name, taken, providers.ErrUnavailable)
+	}
+	return theirs, err
 }
 
 // seal takes the snapshot that linked clones are made of, and makes a template of an image, which nobody can power on.

@@ -270,7 +270,7 @@ func (p *Provider) datacenter(ctx context.Context, c *client) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	found, err := pickDatacenter(p.session.server.datacenter, newInventory(object{}, objects))
+	found, err := pickDatacenter(p.session.server.Datacenter, newInventory(object{}, objects))
 	if err != nil {
 		return object{}, err
 	}

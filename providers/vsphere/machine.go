@@ -159,30 +159,47 @@ func (c *client) read(ctx context.Context, ref types.ManagedObjectReference) (ma
 	return machineOf(list[0]), nil
 }
 
-// find finds the machine of a host by its instance UUID.
+// find finds the machine of a host by its instance UUID. One that this process knows already is found even when the server's
+// search is late.
 func (c *client) find(ctx context.Context, p *Provider, id providers.Identity) (m machine, found bool, err error) {
+	ref, found, err := c.search(ctx, p, id)
+	if err != nil || !found {
+		return machine{}, false, err
+	}
+	m, err = c.read(ctx, ref)
+	switch {
+	case isGone(err):
+		p.made.drop(id.ID())
+		return machine{}, false, nil
+	case err != nil:
+		return m, false, err
+	case m.unfinished(id):
+		return machine{}, false, m.errUnfinished()
+	case !m.ours(p.owner(id.Cluster)):
+		return m, false, fmt.Errorf("virtual machine %s stands for host %s and is not this provider's: %w",
+			m.name, id.Host, providers.ErrConflict)
+	}
+	p.made.set(id.ID(), ref)
+	return m, true, nil
+}
+
+// search asks the server for the machine of a host.
+func (c *client) search(ctx context.Context, p *Provider, id providers.Identity) (ref types.ManagedObjectReference, found bool, err error) {
 	instance := true
 	res, err := methods.FindAllByUuid(ctx, c, &types.FindAllByUuid{
 		This: *c.ServiceContent.SearchIndex, Uuid: uuidOf(id), VmSearch: true, InstanceUuid: &instance,
 	})
-	if err != nil || len(res.Returnval) == 0 {
-		return machine{}, false, err
-	}
-	if len(res.Returnval) > 1 {
-		return machine{}, false, fmt.Errorf("%d virtual machines have the instance UUID %s of host %s, remove the copies: %w",
+	switch {
+	case err != nil:
+		return ref, false, err
+	case len(res.Returnval) > 1:
+		return ref, false, fmt.Errorf("%d virtual machines have the instance UUID %s of host %s, remove the copies: %w",
 			len(res.Returnval), uuidOf(id), id.Host, providers.ErrConflict)
+	case len(res.Returnval) == 1:
+		return res.Returnval[0], true, nil
 	}
-	m, err = c.read(ctx, res.Returnval[0])
-	if isGone(err) {
-		return machine{}, false, nil
-	}
-	if err == nil && m.unfinished(id) {
-		return machine{}, false, m.errUnfinished()
-	}
-	if err == nil && !m.ours(p.owner(id.Cluster)) {
-		err = fmt.Errorf("virtual machine %s has the instance UUID of host %s and is not this provider's: %w", m.name, id.Host, providers.ErrConflict)
-	}
-	return m, err == nil, err
+	ref, found = p.made.get(id.ID())
+	return ref, found, nil
 }
 
 // machines reads all virtual machines of the datacenter.

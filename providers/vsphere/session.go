@@ -80,13 +80,13 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 func (s *session) open(ctx context.Context) (*client, error) {
 	sc := soap.NewClient(s.server.url, false)
 	sc.UserAgent = "muster"
-	if s.server.ca != "" {
-		if err := sc.SetRootCAs(s.server.ca); err != nil {
+	if s.server.CA != "" {
+		if err := sc.SetRootCAs(s.server.CA); err != nil {
 			return nil, fmt.Errorf("`ca`: %w: %w", err, providers.ErrInvalid)
 		}
 	}
-	if s.server.thumbprint != "" {
-		sc.SetThumbprint(s.server.url.Host, s.server.thumbprint)
+	if s.server.Thumbprint != "" {
+		sc.SetThumbprint(s.server.url.Host, s.server.Thumbprint)
 	}
 	// Many calls at once go over connections that are kept.
 	sc.DefaultTransport().MaxIdleConnsPerHost = maxConnections
@@ -141,7 +141,7 @@ func negotiate(ctx context.Context, sc *soap.Client) error {
 // login logs in. The lock is held.
 func (s *session) login(ctx context.Context, c *client) error {
 	res, err := methods.Login(ctx, c.Client.Client, &types.Login{
-		This: *c.ServiceContent.SessionManager, UserName: s.server.user.Reveal(), Password: s.server.password.Reveal(),
+		This: *c.ServiceContent.SessionManager, UserName: s.server.User.Reveal(), Password: s.server.Password.Reveal(),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot log in: %w", err)
@@ -226,7 +226,7 @@ func hidden(res soap.HasFault) bool {
 func (c *client) withREST(ctx context.Context, do func(*rest.Client) error) error {
 	rc := rest.NewClient(c.Client)
 	rc.Transport = c.session.transport(rc.Client)
-	user := url.UserPassword(c.session.server.user.Reveal(), c.session.server.password.Reveal())
+	user := url.UserPassword(c.session.server.User.Reveal(), c.session.server.Password.Reveal())
 	if err := rc.Login(ctx, user); err != nil {
 		return classifiedREST(ctx, fmt.Errorf("cannot log in: %w", err))
 	}

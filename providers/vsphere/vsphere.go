@@ -48,6 +48,7 @@ type Provider struct {
 	rules    rules
 	folders  refs // of the machines, by cluster
 	images   refs // by name
+	made     refs // machines of hosts, by the host's ID
 
 	datacenterMu    sync.Mutex
 	datacenterKnown object

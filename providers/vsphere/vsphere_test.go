@@ -79,7 +79,7 @@ func TestGovcEnvironment(t *testing.T) {
 		s, err := serverOf(each.config, "/dir", func(key string) (string, bool) { v, ok := each.env[key]; return v, ok })
 		got := providers.Class(err)
 		if err == nil {
-			got = strings.Join([]string{s.url.String(), s.user.Reveal(), s.password.Reveal(), s.ca, s.thumbprint, s.datacenter}, " ")
+			got = strings.Join([]string{s.url.String(), s.User.Reveal(), s.Password.Reveal(), s.CA, s.Thumbprint, s.Datacenter}, " ")
 		}
 		if got != each.want {
 			t.Errorf("%s: %q (%v), want %q", name, got, err, each.want)
