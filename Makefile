@@ -21,7 +21,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ lab-libvirt: ## virtual machines of a libvirtd of its own, end to end (needs roo
 
 lab-ec2: ## the EC2 driver against its double: a crash at every call, in accounts of every temper
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/ec2/
+
+lab-vsphere: ## the vSphere driver against vcsim: a crash at every call, connections of every temper, 200 hosts of slow clones
+	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/vsphere/
 
 lab-openstack: export OPENSTACK_LAB_DIR := /var/lib/muster-openstack-test
 lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU and Ironic (needs root and Debian 12; installs packages)

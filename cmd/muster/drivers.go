@@ -7,6 +7,7 @@ import (
 	"github.com/musterhq/muster/providers/libvirt"
 	"github.com/musterhq/muster/providers/local"
 	"github.com/musterhq/muster/providers/openstack"
+	"github.com/musterhq/muster/providers/vsphere"
 )
 
 // drivers is every kind of provider that this binary knows. A new driver is a line here.
@@ -17,5 +18,6 @@ func drivers() *providers.Registry {
 		libvirt.Driver(),
 		local.Driver(),
 		openstack.Driver(),
+		vsphere.Driver(),
 	)
 }

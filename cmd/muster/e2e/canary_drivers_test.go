@@ -59,6 +59,13 @@ func (c *canaries) secretsOfDrivers() {
 	}))
 	defer cloud.Close()
 	cases := driverCases(cloud.URL)
+	address, certificate := vcenter(c.t, func() { asked.Add(1) })
+	c.writeFile("vcenter.pem", string(certificate))
+	cases["vsphere"] = driverCase{
+		config:   map[string]any{"url": address, "ca": "vcenter.pem"},
+		settings: map[string]any{"template": "DC0_H0_VM0"},
+		secret:   []string{"GOVC_USERNAME", "GOVC_PASSWORD"},
+	}
 	for driver, paths := range schemaSecrets(c.t, []byte(c.must("schema").stdout)) {
 		one, known := cases[driver]
 		switch {
