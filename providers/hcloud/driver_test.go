@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	api "github.com/hetznercloud/hcloud-go/v2/hcloud"
+
 	"github.com/musterhq/muster/cloudconfig/secret"
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/hcloud/hcloudtest"
@@ -331,24 +333,44 @@ func TestGivenGroups(t *testing.T) {
 	}
 }
 
-// TestFullGroups lets two processes fill the cluster's placement groups, each of which knows its own hosts alone.
+// TestFullGroups fills a placement group behind the back of a process that knows it to have room.
 func TestFullGroups(t *testing.T) {
 	cloud := hcloudtest.New(t)
-	both := []providers.Provider{retrying(testProvider(t, cloud)), retrying(testProvider(t, cloud))}
-	var group sync.WaitGroup
-	for i := range 3 * groupSize {
-		group.Go(func() {
-			req := testRequest(fmt.Sprintf("web-%d", i+1), everySetting())
-			if _, err := both[i%2].Create(t.Context(), req); err != nil {
-				t.Error(err)
-			}
-		})
+	first, second := retrying(testProvider(t, cloud)), retrying(testProvider(t, cloud))
+	create := func(p providers.Provider, i int) {
+		t.Helper()
+		if _, err := p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i), everySetting())); err != nil {
+			t.Fatal(err)
+		}
 	}
-	group.Wait()
-	if n := cloud.Count("server"); n != 3*groupSize {
-		t.Errorf("%d servers", n)
+	create(first, 1)
+	for i := range groupSize - 1 {
+		create(second, 2+i)
+	}
+	create(first, 11)
+	create(first, 12)
+	if n := cloud.Count("placement group"); n != 2 || cloud.Count("server") != 12 {
+		t.Errorf("%d placement groups: %v", n, cloud.Everything())
 	}
 	tearDown(t, cloud)
+}
+
+// TestPlacesAreGivenBack asks for hosts that cannot be had, and for one that is there: they take no place.
+func TestPlacesAreGivenBack(t *testing.T) {
+	cloud := hcloudtest.New(t)
+	p := testProvider(t, cloud)
+	nowhere := everySetting()
+	nowhere.Locations = []string{"ash"}
+	for i := range groupSize {
+		_, err := p.Create(t.Context(), testRequest("web-1", everySetting()))
+		_, sold := p.Create(t.Context(), testRequest(fmt.Sprintf("web-%d", i+2), nowhere))
+		if err != nil || !errors.Is(sold, providers.ErrQuota) {
+			t.Fatalf("create says %v and %v", err, sold)
+		}
+	}
+	if n := cloud.Count("placement group"); n != 1 {
+		t.Errorf("%d placement groups for one host", n)
+	}
 }
 
 // TestFullProject adopts a host that is there while the project has no room, and refuses another.
@@ -516,6 +538,23 @@ func TestNames(t *testing.T) {
 	for host, want := range map[string]string{"web-1": "fsn1", "web-2": "nbg1", "web-3": "hel1", "web-4": "fsn1"} {
 		if got := locationOf(host, strings.Fields(hcloudtest.Locations)); got != want {
 			t.Errorf("%s is in %s, want %s", host, got, want)
+		}
+	}
+}
+
+func TestStateOf(t *testing.T) {
+	for status, want := range map[api.ServerStatus][2]providers.State{ // at rest, and while it is being worked on
+		api.ServerStatusInitializing: {providers.StatePending, providers.StatePending},
+		api.ServerStatusOff:          {providers.StateStopped, providers.StatePending},
+		api.ServerStatusStarting:     {providers.StateRunning, providers.StateRunning},
+		api.ServerStatusRunning:      {providers.StateRunning, providers.StateRunning},
+		api.ServerStatusMigrating:    {providers.StateRunning, providers.StateRunning},
+		api.ServerStatusUnknown:      {providers.StateRunning, providers.StateRunning},
+	} {
+		for i, locked := range []bool{false, true} {
+			if got := stateOf(&api.Server{Status: status, Locked: locked}); got != want[i] {
+				t.Errorf("%s, locked %t, is %s, want %s", status, locked, got, want[i])
+			}
 		}
 	}
 }
