@@ -76,14 +76,11 @@ type surroundings struct {
 	pids   bool   // whether control groups can limit how many processes there are
 }
 
-// layer is what lies over the image: who the host is, its address, and that what musterd says appears on the console.
+// layer is what lies over the image: who the host is, and its address.
 func (h host) layer(at endpoint, machine surroundings) []containerFile {
-	const onConsole = "[Service]\nStandardOutput=journal+console\nStandardError=inherit\n"
 	files := []containerFile{
 		{"etc/machine-id", h.identity().ID() + "\n"},
 		{"etc/systemd/network/10-muster.network", h.networkFile(at)},
-		{"etc/systemd/system/musterd.service.d/50-console.conf", onConsole},
-		{"etc/systemd/system/muster-firstboot.service.d/50-console.conf", onConsole},
 		{"etc/systemd/system/console-getty.service", ""}, // nobody can type there
 	}
 	if h.Container.NAT {
