@@ -28,26 +28,27 @@ func (p *Provider) Check(ctx context.Context, settings []any) error {
 			strings.Join(s.roles, ", "), providers.ErrAuth)
 	}
 	errs := []error{s.checkVersion(ctx)}
-	var demand demand
-	seen := map[string]bool{}
+	var all demand
+	checked := map[string]demand{} // what each kind of host takes
 	for _, each := range settings {
 		one, err := settingsOf(each)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		key := fmt.Sprintf("%+v", *one)
-		cost, err := p.checkHost(ctx, s, *one)
-		demand.add(cost)
-		if err != nil && !seen[key] && errors.Is(err, providers.ErrUnavailable) {
-			return err
-		}
-		if !seen[key] {
+		kind := one.kind()
+		cost, known := checked[kind]
+		if !known {
+			cost, err = p.checkHost(ctx, s, *one)
+			if errors.Is(err, providers.ErrUnavailable) {
+				return err
+			}
 			errs = append(errs, err)
+			checked[kind] = cost
 		}
-		seen[key] = true
+		all.add(cost)
 	}
-	errs = append(errs, s.checkQuotas(ctx, demand))
+	errs = append(errs, s.checkQuotas(ctx, all))
 	return errors.Join(errs...)
 }
 

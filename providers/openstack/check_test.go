@@ -59,6 +59,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckMany looks up once what hosts have in common.
+func TestCheckMany(t *testing.T) {
+	cloud := openstacktest.New(t)
+	p := testProvider(t, cloud)
+	var many []any
+	for range 200 {
+		many = append(many, testSettings(func(s *Settings) {
+			s.KeyPair, s.BootVolume, s.AvailabilityZones = openstacktest.KeyPair, &Volume{Size: 20, Type: "fast"}, []string{"zone-a"}
+		}))
+	}
+	if err := p.Check(t.Context(), many); err != nil || total(cloud.Calls()) > 20 {
+		t.Errorf("%d calls to check 200 hosts: %v, %v", total(cloud.Calls()), cloud.Calls(), err)
+	}
+}
+
 // TestCheckLogin is not content with a login that is none, or that is not enough.
 func TestCheckLogin(t *testing.T) {
 	cloud := openstacktest.New(t)

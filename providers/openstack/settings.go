@@ -49,6 +49,13 @@ func NewSettings() *Settings { return &Settings{ConfigDrive: true} }
 // direct tells whether the host is a node that is deployed without Nova.
 func (s *Settings) direct() bool { return s.Node != "" || s.ResourceClass != "" }
 
+// kind is the same for hosts of the same settings.
+func (s *Settings) kind() string {
+	rest := *s
+	rest.BootVolume = nil
+	return fmt.Sprintf("%+v %+v", rest, s.BootVolume)
+}
+
 // metal tells whether the host is a whole machine.
 func (s *Settings) metal() bool { return s.BareMetal || s.direct() }
 
