@@ -18,7 +18,10 @@ import (
 
 func TestConformance(t *testing.T) {
 	for name, esxi := range map[string]bool{"VCenter": false, "ESXi": true} {
-		t.Run(name, func(t *testing.T) { providertest.Run(t, fixture(esxi)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			providertest.Run(t, fixture(esxi))
+		})
 	}
 }
 
@@ -34,7 +37,10 @@ func TestConformanceOfFaults(t *testing.T) {
 			continue
 		}
 		for where, esxi := range map[string]bool{"AtVCenter": false, "AtESXi": true} {
-			t.Run(name+where, func(t *testing.T) { providertest.Run(t, flakyFixture(esxi, fault)) })
+			t.Run(name+where, func(t *testing.T) {
+				t.Parallel()
+				providertest.Run(t, flakyFixture(esxi, fault))
+			})
 		}
 	}
 }

@@ -18,7 +18,8 @@
 // A host takes four calls of its own to be made at a vCenter (search, clone, phase, read), five and a share in the changes of
 // the rule when hosts are kept apart, and four to be destroyed; a list is one call, however many machines there are. What many
 // hosts have in common (inventory, template, folder, image) is read once. Tasks of all calls are read together, at most once
-// a second in the long run.
+// a second in the long run. For 200 hosts at once, whose clones take ten seconds each, that is 4.4 calls a host, 5.9 when they
+// are kept apart, and 5.9 to destroy them; up to 32 calls are under way at a time.
 //
 // All calls of a provider share one session. When the server has forgotten it, the provider logs in once and repeats the
 // call that was refused. There is no timer that keeps it alive: whatever waits asks once a second. The package knows nothing
