@@ -1,4 +1,5 @@
 """Fill the lab: seed.py identity | wait | resources | nodes N | nodes-known N."""
+import concurrent.futures
 import os
 import sys
 import time
@@ -37,11 +38,12 @@ def identity():
     projects = {name: ensure(keystone.find_project, keystone.create_project, name=name, domain_id="default")
                 for name in ("service", "demo")}
     roles = {name: ensure(keystone.find_role, keystone.create_role, name=name) for name in ("admin", "member", "service")}
-    accounts = {name: ("service", "admin") for name in ("glance", "placement", "nova", "neutron", "ironic")}
+    accounts = {name: ("service", "admin", "service") for name in ("glance", "placement", "nova", "neutron", "ironic")}
     accounts["demo"] = ("demo", "member")
-    for name, (project, role) in accounts.items():
+    for name, (project, *granted) in accounts.items():
         user = ensure(keystone.find_user, keystone.create_user, name=name, password=password, domain_id="default")
-        keystone.assign_project_role_to_user(projects[project], user, roles[role])
+        for role in granted:
+            keystone.assign_project_role_to_user(projects[project], user, roles[role])
     for kind, (name, url) in services.items():
         service = keystone.find_service(name) or keystone.create_service(type=kind, name=name)
         for interface in ("public", "internal", "admin"):
@@ -113,24 +115,33 @@ def resources():
     images()
 
 
+def ready(node):
+    """Power a fake machine off and make it available. Nova keeps a node whose power state is not known to itself."""
+    ironic = cloud.baremetal
+    if node.provision_state == "enroll":
+        node = ironic.set_node_provision_state(node, "manage", wait=True)
+    if node.power_state is None:
+        ironic.set_node_power_state(node, "power off", wait=True)
+    if node.provision_state == "manageable":
+        ironic.set_node_provision_state(node, "provide", wait=True)
+
+
 def nodes(count):
-    """Fake machines, powered off and available: for Nova, and as many to use directly. Nova does not see what is taken."""
+    """Fake machines: for Nova, and as many to use directly, whose class no flavor asks for."""
     ironic = cloud.baremetal
     have = {node.name: node for node in ironic.nodes(details=True)}
-    names = [(kind + "-%d" % i, resource_class) for kind, resource_class in (("bm", "baremetal.small"), ("rack", "rack"))
-             for i in range(count)]
-    for i, (name, resource_class) in enumerate(names):
-        node = have.get(name)
+
+    def ensure(place):
+        kind, resource_class = (("bm", "baremetal.small"), ("rack", "rack"))[place // count]
+        node = have.get("%s-%d" % (kind, place % count))
         if node is None:
-            node = ironic.create_node(name=name, driver="fake-hardware", resource_class=resource_class,
+            node = ironic.create_node(name="%s-%d" % (kind, place % count), driver="fake-hardware", resource_class=resource_class,
                                       properties={"cpus": 1, "memory_mb": 32768, "local_gb": 100, "cpu_arch": "x86_64"})
-            ironic.create_port(node_uuid=node.id, address="52:54:00:bb:00:%02x" % i)
-        if node.provision_state == "enroll":
-            node = ironic.set_node_provision_state(node, "manage", wait=True)
-        if node.power_state is None:  # Nova keeps a node whose power state is not known to itself
-            ironic.set_node_power_state(node, "power off", wait=True)
-        if node.provision_state == "manageable":
-            ironic.set_node_provision_state(node, "provide", wait=True)
+            ironic.create_port(node_uuid=node.id, address="52:54:00:bb:00:%02x" % place)
+        ready(node)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(ensure, range(2 * count)))
 
 
 def nodes_known(count):

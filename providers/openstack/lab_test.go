@@ -37,8 +37,9 @@ const (
 // lab is a real cloud behind a proxy that counts calls and lets faults befall them.
 type lab struct {
 	*openstacktest.Proxy
-	name string // of the test's providers, so that tests may run side by side
-	file string
+	name     string // of the test's providers, so that tests may run side by side
+	keystone string // its address without the proxy
+	file     string
 }
 
 // newLab starts a proxy before the lab's Keystone, for one of the clouds in its clouds.yaml.
@@ -61,13 +62,13 @@ func newLab(t *testing.T, cloud string) *lab {
 		t.Fatal(err)
 	}
 	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
-	return &lab{Proxy: proxy, name: name, file: file}
+	return &lab{Proxy: proxy, name: name, keystone: strings.TrimSpace(url) + "/", file: file}
 }
 
 func (l *lab) provider(t *testing.T, change ...func(*Config)) *Provider {
 	t.Helper()
 	config := NewConfig()
-	config.Settle, config.Cloud, config.File = labSettle, "test", l.file
+	config.Settle, config.Timeout, config.Cloud, config.File = labSettle, labPatience, "test", l.file
 	for _, each := range change {
 		each(config)
 	}

@@ -11,23 +11,32 @@ import (
 	"github.com/musterhq/muster/providers/openstack/openstacktest"
 )
 
-// policyPatterns are the calls that policy.yaml lists, under the paths of the test cloud.
-func policyPatterns(t *testing.T) []string {
+// policyCall is a call that policy.yaml lists.
+type policyCall struct{ Call, Rule, Role, For string }
+
+// readPolicy reads policy.yaml, by service.
+func readPolicy(t *testing.T) map[string][]policyCall {
 	t.Helper()
 	text, err := os.ReadFile("policy.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var policy map[string][]struct{ Call, Rule, Role, For string }
+	var policy map[string][]policyCall
 	if err := yaml.Unmarshal(text, &policy); err != nil {
 		t.Fatal(err)
 	}
+	return policy
+}
+
+// policyPatterns are the calls that policy.yaml lists, under the paths of the test cloud.
+func policyPatterns(t *testing.T) []string {
+	t.Helper()
 	prefix := map[string]string{
 		"identity": "/identity", "compute": "/compute", "network": "/network", "image": "/image", "block-storage": "/volume",
 		"baremetal": "/baremetal",
 	}
 	var patterns []string
-	for service, calls := range policy {
+	for service, calls := range readPolicy(t) {
 		for _, each := range calls {
 			method, path, found := strings.Cut(each.Call, " ")
 			if !found || each.Rule == "" || each.For == "" || !slices.Contains([]string{"any", "reader", "member"}, each.Role) {
