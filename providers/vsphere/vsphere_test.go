@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -146,6 +147,40 @@ func TestNames(t *testing.T) {
 	}
 	if got := uuidOf(id); len(got) != 36 || strings.ReplaceAll(got, "-", "") != id.ID() {
 		t.Errorf("UUID %s of %s", got, id.ID())
+	}
+}
+
+// TestUnfinished tells a machine that the server is making from a host, and from one that only has its name.
+func TestUnfinished(t *testing.T) {
+	id := providers.Identity{Cluster: testCluster, Host: "web-1", Generation: 12}
+	if got, is := hostNamed(vmName(id), testCluster); !is || got != id {
+		t.Errorf("%s is the machine of %+v, %v", vmName(id), got, is)
+	}
+	for _, name := range []string{"", "web-1-12", vmPrefix(testCluster), vmPrefix(testCluster) + "web-1-01", vmPrefix(testCluster) + "12"} {
+		if got, is := hostNamed(name, testCluster); is && vmName(got) != name || is && got.Validate() == nil {
+			t.Errorf("%s is the machine of %+v", name, got)
+		}
+	}
+	tags := map[string]string{}
+	for _, each := range tagsOf(id, "cloud-a", time.Unix(0, 0)) {
+		tags[each.GetOptionValue().Key] = each.GetOptionValue().Value.(string)
+	}
+	half := map[string]string{providers.TagCluster: testCluster}
+	for what, each := range map[string]struct {
+		m    machine
+		want bool
+	}{
+		"only a name":     {machine{name: vmName(id)}, true},
+		"no tags":         {machine{name: vmName(id), uuid: uuidOf(id)}, true},
+		"some tags":       {machine{name: vmName(id), uuid: uuidOf(id), tags: half}, true},
+		"all tags":        {machine{name: vmName(id), uuid: uuidOf(id), tags: tags}, false},
+		"another's UUID":  {machine{name: vmName(id), uuid: "52a1c0de-0000-4000-8000-000000000001"}, false},
+		"another's name":  {machine{name: "debian", uuid: uuidOf(id)}, false},
+		"nothing of ours": {machine{}, false},
+	} {
+		if got := each.m.unfinished(id); got != each.want {
+			t.Errorf("%s: unfinished %v, want %v", what, got, each.want)
+		}
 	}
 }
 
