@@ -8,7 +8,7 @@ import (
 	"github.com/musterhq/muster/cloudconfig"
 )
 
-// As finds an optional ability of a provider: Starter, Cleaner, Checker, or an interface that one driver has alone.
+// As finds an optional ability of a provider: Starter, Stopper, Cleaner, Checker, or an interface that one driver has alone.
 // Use it instead of a type assertion, which a decorator would answer for its provider whether that has the ability or
 // not.
 //
@@ -57,6 +57,14 @@ func Start(ctx context.Context, p Provider, instance Instance) error {
 		return s.Start(ctx, instance)
 	}
 	return fmt.Errorf("cannot start host %s: its provider cannot start instances: %w", instance.Host, errors.ErrUnsupported)
+}
+
+// Stop powers an instance off and keeps it. The error is errors.ErrUnsupported when p cannot.
+func Stop(ctx context.Context, p Provider, instance Instance) error {
+	if s, ok := As[Stopper](p); ok {
+		return s.Stop(ctx, instance)
+	}
+	return fmt.Errorf("cannot stop host %s: its provider cannot stop instances: %w", instance.Host, errors.ErrUnsupported)
 }
 
 // UserDataLimit is what p takes as user-data: everything, unless it says otherwise.

@@ -16,6 +16,7 @@ const (
 	OpList    Op = "list"
 	OpDestroy Op = "destroy"
 	OpStart   Op = "start"
+	OpStop    Op = "stop"
 	OpCleanup Op = "cleanup"
 	OpCheck   Op = "check"
 	OpUpload  Op = "upload"
@@ -28,7 +29,7 @@ func (o Op) Writes() bool { return o != OpList && o != OpCheck }
 type Call struct {
 	Op       Op
 	Identity Identity // List and Cleanup know the cluster alone, Check and Upload nothing
-	Instance string   // the provider's identifier, for Destroy and Start
+	Instance string   // the provider's identifier, for Destroy, Start and Stop
 	Image    string   // the image's name, for Upload
 }
 
@@ -114,6 +115,11 @@ func (d *decorated) Destroy(ctx context.Context, instance Instance) error {
 func (d *decorated) Start(ctx context.Context, instance Instance) error {
 	call := Call{Op: OpStart, Identity: instance.Identity, Instance: instance.ID}
 	return optional(ctx, d, call, func(ctx context.Context, s Starter) error { return s.Start(ctx, instance) })
+}
+
+func (d *decorated) Stop(ctx context.Context, instance Instance) error {
+	call := Call{Op: OpStop, Identity: instance.Identity, Instance: instance.ID}
+	return optional(ctx, d, call, func(ctx context.Context, s Stopper) error { return s.Stop(ctx, instance) })
 }
 
 func (d *decorated) Cleanup(ctx context.Context, cluster string) error {

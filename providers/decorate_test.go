@@ -146,7 +146,7 @@ func TestDryRun(t *testing.T) {
 	for _, call := range recorder.Calls() {
 		recorded = append(recorded, call.String())
 	}
-	want := []string{"create web-1/1", "destroy web-1/1", "start web-1/1", "cleanup cluster " + web1.Cluster, "upload image muster_1"}
+	want := []string{"create web-1/1", "destroy web-1/1", "start web-1/1", "stop web-1/1", "cleanup cluster " + web1.Cluster, "upload image muster_1"}
 	if !slices.Equal(recorded, want) {
 		t.Errorf("recorded %q, want %q", recorded, want)
 	}
@@ -182,8 +182,8 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	if crashes != 2*7 {
-		t.Errorf("%d crashes, want two for each of seven calls", crashes)
+	if crashes != 2*8 {
+		t.Errorf("%d crashes, want two for each of eight calls", crashes)
 	}
 }
 

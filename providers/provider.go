@@ -117,6 +117,14 @@ type Starter interface {
 	Start(ctx context.Context, instance Instance) error
 }
 
+// Stopper is implemented by providers that can power an instance off and keep it, which are Starters too. Stop asks the
+// guest first where the provider can, and returns when the provider has accepted the request; List says StateStopped
+// soon. Stopping a stopped instance succeeds. One that is gone is ErrNotFound; one that is another host's now is
+// ErrConflict or ErrNotFound, and is left as it is.
+type Stopper interface {
+	Stop(ctx context.Context, instance Instance) error
+}
+
 // Cleaner is implemented by providers that keep resources which belong to a cluster as a whole (a security group, a
 // network, a directory) or that may hold half-made ones. Cleanup removes all of them; no instance is left when it is
 // called.

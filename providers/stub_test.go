@@ -53,6 +53,8 @@ type able struct{ bare }
 
 func (a *able) Start(context.Context, providers.Instance) error { return a.called(providers.OpStart) }
 
+func (a *able) Stop(context.Context, providers.Instance) error { return a.called(providers.OpStop) }
+
 func (a *able) Cleanup(context.Context, string) error { return a.called(providers.OpCleanup) }
 
 func (a *able) Check(context.Context, []any) error { return a.called(providers.OpCheck) }
@@ -94,6 +96,9 @@ func TestDecoratorsKeepAbilities(t *testing.T) {
 		if _, ok := providers.As[providers.Starter](p); !ok {
 			t.Errorf("%s hides Starter", name)
 		}
+		if _, ok := providers.As[providers.Stopper](p); !ok {
+			t.Errorf("%s hides Stopper", name)
+		}
 		if _, ok := providers.As[providers.Cleaner](p); !ok {
 			t.Errorf("%s hides Cleaner", name)
 		}
@@ -121,6 +126,12 @@ func TestDecoratorsInventNoAbilities(t *testing.T) {
 		if err := p.(providers.Starter).Start(ctx, providers.Instance{}); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: Start past As: %v", name, err)
 		}
+		if err := providers.Stop(ctx, p, providers.Instance{Identity: web1}); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: Stop: %v", name, err)
+		}
+		if err := p.(providers.Stopper).Stop(ctx, providers.Instance{}); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: Stop past As: %v", name, err)
+		}
 		if _, err := p.(providers.ImageTaker).UploadImage(ctx, muster1, nil); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: UploadImage past As: %v", name, err)
 		}
@@ -138,6 +149,7 @@ func callAll(ctx context.Context, p providers.Provider) map[providers.Op]error {
 	_, errs[providers.OpList] = p.List(ctx, web1.Cluster)
 	errs[providers.OpDestroy] = p.Destroy(ctx, instance)
 	errs[providers.OpStart] = providers.Start(ctx, p, instance)
+	errs[providers.OpStop] = providers.Stop(ctx, p, instance)
 	errs[providers.OpCleanup] = providers.Cleanup(ctx, p, web1.Cluster)
 	errs[providers.OpCheck] = providers.Check(ctx, p, nil)
 	if taker, ok := providers.As[providers.ImageTaker](p); ok {

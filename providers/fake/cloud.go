@@ -37,7 +37,7 @@ const (
 // APICall is one call to the cloud's API that could have changed something.
 type APICall struct {
 	Time    time.Time `json:"time"`
-	Name    string    `json:"name"`             // run, tag, terminate, start, import
+	Name    string    `json:"name"`             // run, tag, terminate, start, stop, import
 	Server  string    `json:"server,omitempty"` // identifier; empty when it was refused before there was one
 	Host    string    `json:"host,omitempty"`   // name of the server
 	Changed bool      `json:"changed"`          // whether it did change something
@@ -188,6 +188,21 @@ func (c *cloud) start(ctx context.Context, id string) error {
 		}
 		changed := server.Power != powerOn
 		server.Power = powerOn
+		return changed, nil
+	})
+}
+
+// stop powers a server off, if it carries the tags.
+func (c *cloud) stop(ctx context.Context, id string, tags map[string]string) error {
+	return c.change(ctx, "stop", id, func(_ *state, server *Server) (bool, error) {
+		if !maps.Equal(server.Tags, tags) {
+			return false, fmt.Errorf("stop: server %s has the tags of another host: %w", id, providers.ErrConflict)
+		}
+		if server.Power == powerBroken {
+			return false, fmt.Errorf("stop: server %s is broken: %w", id, providers.ErrConflict)
+		}
+		changed := server.Power != powerOff
+		server.Power = powerOff
 		return changed, nil
 	})
 }

@@ -212,6 +212,11 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) error
 	return p.cloud.start(ctx, instance.ID)
 }
 
+// Stop powers a server off.
+func (p *Provider) Stop(ctx context.Context, instance providers.Instance) error {
+	return p.cloud.stop(ctx, instance.ID, instance.Tags())
+}
+
 // Cleanup ends half-tagged servers of the cluster, which it knows by their names. It waits until the list cannot hide
 // one any more.
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {

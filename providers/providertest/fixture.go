@@ -31,6 +31,8 @@ type Fixture struct {
 	Reopen func(t *testing.T) providers.Provider
 	// Stop powers an instance off as somebody at the console would. nil: the provider knows no stopped instances.
 	Stop func(ctx context.Context, instance providers.Instance) error
+	// Unstoppable is that hosts with Settings cannot be stopped: providers.Stopper says so with ErrInvalid.
+	Unstoppable bool
 	// Plant makes something that looks like an instance, with these tags and none of muster's names, and tells how to
 	// see whether it is still there, as it was. nil: the provider has no instances that others make.
 	Plant func(t *testing.T, tags map[string]string) (untouched func() bool)

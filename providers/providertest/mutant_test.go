@@ -25,6 +25,7 @@ type mutant struct {
 	destroy func(context.Context, *fake.Provider, providers.Instance) error
 	cleanup func(context.Context, *fake.Provider, string) error
 	start   func(context.Context, *fake.Provider, providers.Instance) error
+	stop    func(context.Context, *fake.Provider, providers.Instance) error
 	upload  func(context.Context, *fake.Provider, providers.Image, func(int64)) (string, error)
 }
 
@@ -61,6 +62,13 @@ func (m mutant) Start(ctx context.Context, instance providers.Instance) error {
 		return m.Provider.Start(ctx, instance)
 	}
 	return m.start(ctx, m.Provider, instance)
+}
+
+func (m mutant) Stop(ctx context.Context, instance providers.Instance) error {
+	if m.stop == nil {
+		return m.Provider.Stop(ctx, instance)
+	}
+	return m.stop(ctx, m.Provider, instance)
 }
 
 // mutants are mistakes that drivers make, and "sound", which makes none.
@@ -167,6 +175,38 @@ var mutants = map[string]mutant{
 	"upload takes the name for the image": {upload: func(ctx context.Context, p *fake.Provider, image providers.Image, progress func(int64)) (string, error) {
 		_, err := p.UploadImage(ctx, image, progress)
 		return "img-" + image.Name, err
+	}},
+	"stop does nothing": {stop: func(ctx context.Context, _ *fake.Provider, _ providers.Instance) error { return context.Cause(ctx) }},
+	"stop ends the host": {stop: func(ctx context.Context, p *fake.Provider, instance providers.Instance) error {
+		return p.Destroy(ctx, instance)
+	}},
+	"stop stops every host": {stop: func(ctx context.Context, p *fake.Provider, instance providers.Instance) error {
+		list, err := p.List(ctx, instance.Cluster)
+		for _, each := range list {
+			err = cmp.Or(err, p.Stop(ctx, each))
+		}
+		return cmp.Or(err, p.Stop(ctx, instance))
+	}},
+	"stop asks for no tags": {stop: func(ctx context.Context, p *fake.Provider, instance providers.Instance) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		return p.SetState(ctx, instance.ID, providers.StateStopped)
+	}},
+	"stop of what is stopped fails": {stop: func(ctx context.Context, p *fake.Provider, instance providers.Instance) error {
+		list, err := p.List(ctx, instance.Cluster)
+		for _, each := range list {
+			if each.ID == instance.ID && each.State == providers.StateStopped {
+				return providers.ErrConflict
+			}
+		}
+		return cmp.Or(err, p.Stop(ctx, instance))
+	}},
+	"stop of what is gone succeeds": {stop: func(ctx context.Context, p *fake.Provider, instance providers.Instance) error {
+		if err := p.Stop(ctx, instance); !errors.Is(err, providers.ErrNotFound) {
+			return err
+		}
+		return nil
 	}},
 	"start does nothing": {start: func(context.Context, *fake.Provider, providers.Instance) error { return nil }},
 }

@@ -37,6 +37,7 @@ func Run(t *testing.T, factory Factory) {
 		{"AnswerOfDestroyLost", answerOfDestroyLost},
 	})
 	RunCrash(t, factory)
+	run(t, factory, stops)
 	run(t, factory, images)
 }
 
