@@ -44,6 +44,7 @@ type calls struct {
 	RevokeSecurityGroupIngress    method[ec2.RevokeSecurityGroupIngressInput, ec2.RevokeSecurityGroupIngressOutput]
 	RunInstances                  method[ec2.RunInstancesInput, ec2.RunInstancesOutput]
 	StartInstances                method[ec2.StartInstancesInput, ec2.StartInstancesOutput]
+	StopInstances                 method[ec2.StopInstancesInput, ec2.StopInstancesOutput]
 	TerminateInstances            method[ec2.TerminateInstancesInput, ec2.TerminateInstancesOutput]
 }
 
@@ -80,6 +81,7 @@ func callsOf(c *ec2.Client) calls {
 		RevokeSecurityGroupIngress:    c.RevokeSecurityGroupIngress,
 		RunInstances:                  c.RunInstances,
 		StartInstances:                c.StartInstances,
+		StopInstances:                 c.StopInstances,
 		TerminateInstances:            c.TerminateInstances,
 	}
 }

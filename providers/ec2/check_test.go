@@ -137,7 +137,7 @@ func TestCheckMissesRights(t *testing.T) {
 		"ec2:AssociateAddress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CancelSpotInstanceRequests", "ec2:DeleteNetworkInterface",
 		"ec2:DeletePlacementGroup", "ec2:DeleteSecurityGroup", "ec2:DeleteVolume", "ec2:DescribeSpotPriceHistory",
 		"ec2:DisassociateAddress", "ec2:GetConsoleOutput", "ec2:ReleaseAddress", "ec2:RevokeSecurityGroupIngress",
-		"ec2:StartInstances", "ec2:TerminateInstances", "ec2:DescribeVpcs",
+		"ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances", "ec2:DescribeVpcs",
 	}
 	for _, right := range lacking(allowed(t), unknown) {
 		a := newAccount(t, ec2test.Options{})

@@ -121,6 +121,8 @@ func fixture(options func() ec2test.Options, crashAfter string, s *Settings) pro
 			Crash:     func(t *testing.T, req providers.CreateRequest) { a.crash(t, crashAfter, req) },
 			Leftovers: func(_ *testing.T, cluster string) []string { return a.leftovers(cluster) },
 			Settle:    o.Hidden + o.Lag,
+
+			Unstoppable: s.Spot,
 		}
 		if o.Faults == nil && o.Hidden == 0 {
 			f.Errors = errorCases(a)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -105,32 +104,4 @@ func (p *Provider) callTerminate(ctx context.Context, id string) (gone bool, err
 		return true, nil
 	}
 	return false, err
-}
-
-// Start powers a stopped instance on.
-func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	seen, err := p.look(ctx, p.owner(instance.Cluster), 0)
-	if err != nil {
-		return err
-	}
-	found, shown := seen.byID(instance.ID)
-	switch {
-	case !shown || ended(found):
-		return fmt.Errorf("instance %s is gone: %w", instance.ID, providers.ErrNotFound)
-	case !belongs(p.owner(instance.Cluster), instance.Identity, found):
-		return fmt.Errorf("instance %s has the tags of another host now: %w", instance.ID, providers.ErrConflict)
-	case stateOf(found) == types.InstanceStateNameRunning || stateOf(found) == types.InstanceStateNamePending:
-		return nil
-	}
-	c, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = call(ctx, p, c.ec2.StartInstances, &ec2.StartInstancesInput{InstanceIds: []string{aws.ToString(found.InstanceId)}})
-	return err
 }

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/ec2/ec2test"
 )
@@ -35,7 +38,9 @@ func TestPolicyIsTheLeast(t *testing.T) {
 	placed.Placement, placed.SubnetTags = placementSpread, nil
 	stopped := mustCreate(t, changed, request("web-4", placed)) // the group is given other rules
 	mustCreate(t, patient(a.open(t)), request("web-5", placed)) // the placement group is there
-	a.Stop(stopped.ID)
+	if err := providers.Stop(t.Context(), p, stopped); err != nil {
+		t.Fatal(err)
+	}
 	if err := providers.Start(t.Context(), p, stopped); err != nil {
 		t.Fatal(err)
 	}
@@ -340,5 +345,61 @@ func TestUserDataLimit(t *testing.T) {
 	_, _ = rand.NewChaCha8([32]byte{}).Read(req.UserData)
 	if _, err := p.Create(t.Context(), req); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "16384") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestStop follows an instance through a stop that takes a while, and a start before its end.
+func TestStop(t *testing.T) {
+	a := newAccount(t, ec2test.Options{BootTime: 30 * time.Millisecond, EndTime: 50 * time.Millisecond})
+	once, p := a.open(t), patient(a.open(t))
+	made := mustCreate(t, p, request("web-1", tiny()))
+	if err := once.Stop(t.Context(), made); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("while it is pending: %v", err)
+	}
+	if err := providers.Stop(t.Context(), p, made); err != nil {
+		t.Fatal(err)
+	}
+	list, err := once.List(t.Context(), cluster)
+	if err != nil || len(list) != 1 || list[0].State != providers.StateStopped || len(list[0].Addresses) != 0 {
+		t.Errorf("while it stops: %+v, %v", list, err)
+	}
+	if err := once.Start(t.Context(), made); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("started while it stops: %v", err)
+	}
+	if err := errors.Join(once.Stop(t.Context(), made), providers.Start(t.Context(), p, made)); err != nil {
+		t.Fatal(err)
+	}
+	if err := providers.Stop(t.Context(), p, made); err != nil {
+		t.Fatal(err)
+	}
+	a.Terminate(made.ID)
+	if err := once.Stop(t.Context(), made); !errors.Is(err, providers.ErrNotFound) {
+		t.Errorf("while it ends: %v", err)
+	}
+}
+
+// TestSpotIsNotStopped asks EC2 too, which services that do not show what an instance is leave it to.
+func TestSpotIsNotStopped(t *testing.T) {
+	a := newAccount(t, ec2test.Options{})
+	p := a.open(t)
+	made := mustCreate(t, patient(p), request("web-1", tiny(spot)))
+	err := p.Stop(t.Context(), made)
+	if !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "`spot: false`") {
+		t.Errorf("%v", err)
+	}
+	if slices.Contains(called(a), "ec2:StopInstances") {
+		t.Error("asked EC2 for what it refuses")
+	}
+	c, err := p.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = call(t.Context(), p, c.ec2.StopInstances, &ec2.StopInstancesInput{InstanceIds: []string{made.ID}})
+	if !errors.Is(err, providers.ErrInvalid) || !hasCode(err, codeUnsupported) {
+		t.Errorf("EC2 says %v", err)
+	}
+	_, err = call(t.Context(), p, c.ec2.StopInstances, &ec2.StopInstancesInput{InstanceIds: []string{made.ID}, Force: aws.Bool(true)})
+	if !errors.Is(err, providers.ErrInvalid) || hasCode(err, codeUnsupported) {
+		t.Errorf("the guest is not asked, and EC2 says %v", err)
 	}
 }

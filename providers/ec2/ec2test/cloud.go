@@ -16,7 +16,7 @@ type Options struct {
 
 	Latency   time.Duration // of every answer
 	BootTime  time.Duration // from pending to running
-	EndTime   time.Duration // from shutting-down to terminated
+	EndTime   time.Duration // from shutting-down to terminated, and from stopping to stopped
 	Hidden    time.Duration // how long lists do not show new things
 	Lag       time.Duration // how old the states of instances are that lists show
 	HideCalls bool          // other calls do not know hidden things either
@@ -240,11 +240,7 @@ func (c *Cloud) Tag(id string, tags map[string]string) {
 func (c *Cloud) Stop(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := c.instance(id)
-	i.becomes(c.now(), stateStopped)
-	if !c.hasAddress(id) {
-		i.public = netip.Addr{}
-	}
+	c.stop(c.instance(id))
 }
 
 // Terminate ends an instance, as somebody at the console would.

@@ -31,6 +31,7 @@ var instanceActions = map[string]action{
 	}},
 	"TerminateInstances": {writes: true, do: terminateInstances, params: []string{"InstanceId.#!"}},
 	"StartInstances":     {writes: true, do: startInstances, params: []string{"InstanceId.#!"}},
+	"StopInstances":      {writes: true, do: stopInstances, params: []string{"InstanceId.#!"}}, // no Force: the guest is asked
 	"GetConsoleOutput":   {about: true, do: getConsoleOutput, params: []string{"InstanceId!", "Latest:bool"}},
 	"CreateTags":         {writes: true, do: createTags, params: []string{"ResourceId.#!", "Tag.#.Key!", "Tag.#.Value"}},
 }
@@ -367,13 +368,36 @@ func startInstances(r *request) (any, error) {
 		case stateStopped:
 			i.becomes(now, statePending)
 			i.events = append(i.events, event{at: now.Add(r.options.BootTime), state: stateRunning})
-			i.started = now
+			i.started, i.reason = now, stateReason{}
 			if i.launch.public && !r.hasAddress(i.id) {
 				i.public = r.newPublic()
 			}
 		case statePending, stateRunning:
 		default:
 			return nil, refuse("IncorrectInstanceState", "The instance '%s' is not in a state from which it can be started.", i.id)
+		}
+		answer.Items = append(answer.Items, xmlChange{i.id, xmlState(i.stateAt(now)), xmlState(before)})
+	}
+	return answer, nil
+}
+
+// stopInstances stops instances in as long as ending them takes.
+func stopInstances(r *request) (any, error) {
+	found, err := r.changeInstances()
+	if err != nil {
+		return nil, err
+	}
+	answer := xmlChanged{XMLName: xml.Name{Local: "StopInstancesResponse"}}
+	now := r.now()
+	for _, i := range found {
+		before := i.stateAt(now)
+		switch {
+		case i.spot != nil:
+			return nil, refuse("UnsupportedOperation", "The Spot Instance '%s' is of a one-time request; only those of persistent requests can be stopped.", i.id)
+		case before == stateRunning:
+			r.stop(i)
+		case before != stateStopping && before != stateStopped:
+			return nil, refuse("IncorrectInstanceState", "The instance '%s' is not in a state from which it can be stopped.", i.id)
 		}
 		answer.Items = append(answer.Items, xmlChange{i.id, xmlState(i.stateAt(now)), xmlState(before)})
 	}
@@ -499,7 +523,7 @@ func (x xmlRun) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
 // xmlState is a state with its number.
 func xmlState(state string) xmlInstState {
 	return xmlInstState{Name: state, Code: map[string]int{
-		statePending: 0, stateRunning: 16, stateShuttingDown: 32, stateTerminated: 48, stateStopped: 80,
+		statePending: 0, stateRunning: 16, stateShuttingDown: 32, stateTerminated: 48, stateStopping: 64, stateStopped: 80,
 	}[state]}
 }
 

@@ -14,6 +14,7 @@ const (
 	stateRunning      = "running"
 	stateShuttingDown = "shutting-down"
 	stateTerminated   = "terminated"
+	stateStopping     = "stopping"
 	stateStopped      = "stopped"
 )
 
@@ -221,6 +222,17 @@ func (c *Cloud) end(i *instance, why stateReason) {
 	i.events = append(i.events, event{at: now.Add(c.options.EndTime), state: stateTerminated})
 	if c.options.OnEnd != nil {
 		c.options.OnEnd(i.id)
+	}
+}
+
+// stop powers an instance off, which has no public address any more.
+func (c *Cloud) stop(i *instance) {
+	now := c.now()
+	i.becomes(now, stateStopping)
+	i.events = append(i.events, event{at: now.Add(c.options.EndTime), state: stateStopped})
+	i.reason = asked
+	if !c.hasAddress(i.id) {
+		i.public = netip.Addr{}
 	}
 }
 
