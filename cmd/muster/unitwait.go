@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -123,10 +124,13 @@ func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, 
 }
 
 // follow delivers the cluster's status until ctx ends or the cluster refuses. A watch ends when the host that answers is
-// lost; another one goes on.
+// lost; another one goes on. Voters that do not answer may do so soon, as when they have only just come together; those
+// that did not until the end are told.
 func follow(ctx context.Context, f fleet, statuses chan<- api.Status) error {
+	var silent error
 	for ctx.Err() == nil {
 		err := f.WatchStatus(ctx, func(s api.Status) bool {
+			silent = nil
 			select {
 			case statuses <- s:
 			case <-ctx.Done():
@@ -134,14 +138,17 @@ func follow(ctx context.Context, f fleet, statuses chan<- api.Status) error {
 			return ctx.Err() == nil
 		})
 		if refused := (*api.Error)(nil); errors.As(err, &refused) && ctx.Err() == nil {
-			return err
+			if refused.Status != http.StatusServiceUnavailable {
+				return err
+			}
+			silent = err
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(watchPause):
 		}
 	}
-	return nil
+	return silent
 }
 
 // run takes in statuses until there is nothing left to wait for or the watch has ended.

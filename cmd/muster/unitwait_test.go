@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,34 @@ func TestWaitUnitsRefused(t *testing.T) {
 	_, err := waitUnits(t.Context(), &fakeFleet{err: refusal}, func(change) {}, []string{"a"}, goalRunning, time.Minute)
 	if !errors.Is(err, refusal) {
 		t.Errorf("%v", err)
+	}
+}
+
+// silentFleet does not answer the first calls.
+type silentFleet struct {
+	fakeFleet
+	calls int
+}
+
+var errSilent = api.Errorf(http.StatusServiceUnavailable, "start them", "the voters do not answer")
+
+func (f *silentFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool) error {
+	if f.calls--; f.calls >= 0 {
+		return errSilent
+	}
+	return f.fakeFleet.WatchStatus(ctx, yield)
+}
+
+// TestWaitUnitsOfSilentVoters: voters that do not answer for a while are waited for, and told when it lasts.
+func TestWaitUnitsOfSilentVoters(t *testing.T) {
+	for calls, want := range map[int]error{3: nil, 1000: errSilent} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &silentFleet{calls: calls}
+			f.statuses = []api.Status{{Units: []api.UnitStatus{unit("a", "h", "running", "launched", "")}}}
+			if _, err := waitUnits(t.Context(), f, func(change) {}, []string{"a"}, goalRunning, time.Minute); !errors.Is(err, want) {
+				t.Errorf("after %d silent calls: %v, want %v", calls, err, want)
+			}
+		})
 	}
 }
 
