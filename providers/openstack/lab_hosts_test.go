@@ -136,11 +136,11 @@ func TestLabMetal(t *testing.T) {
 			t.Fatal(err)
 		}
 		labWait(t, p, 1)
-		t.Logf("runs after %v", time.Since(began).Round(time.Second))
+		t.Logf("%s: runs after %v", cloud, time.Since(began).Round(time.Second))
 		if err := p.Destroy(t.Context(), made); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("destroyed after %v", time.Since(began).Round(time.Second))
+		t.Logf("%s: destroyed after %v", cloud, time.Since(began).Round(time.Second))
 	}
 }
 
