@@ -117,6 +117,14 @@ func (p powered) Start(ctx context.Context, i providers.Instance) error {
 	return nil
 }
 
+func (p powered) Stop(ctx context.Context, i providers.Instance) error {
+	if err := providers.Stop(ctx, p.Provider, i); err != nil {
+		return err
+	}
+	p.dc.fleet.gone(i.Identity.ID())
+	return nil
+}
+
 func (p powered) Cleanup(ctx context.Context, cluster string) error {
 	return providers.Cleanup(ctx, p.Provider, cluster)
 }

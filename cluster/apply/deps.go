@@ -57,7 +57,7 @@ type Delivery interface {
 type Options struct {
 	// NoWait ends the run when all hosts are asked for, before they join.
 	NoWait bool
-	// Confirm is asked before instances are ended. Nil refuses.
+	// Confirm is asked before instances are ended or stopped. Nil refuses.
 	Confirm func(ctx context.Context, p plan.Plan) (bool, error)
 	// Timeout is how long hosts may take to be ready, from when the last was asked for. 0 is DefaultTimeout.
 	Timeout time.Duration
@@ -111,8 +111,11 @@ type FleetHost struct {
 // FleetVoters counts the members of etcd.
 type FleetVoters struct{ Total, Healthy int }
 
-// stateReady is the state of a host that works.
-const stateReady = "ready"
+// The states of a host that works and of one whose lease has ended.
+const (
+	stateReady = "ready"
+	stateLost  = "lost"
+)
 
 func (s FleetStatus) roster() roster.Roster {
 	members := make(roster.Roster, len(s.Hosts))

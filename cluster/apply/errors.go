@@ -9,10 +9,12 @@ import (
 
 // Errors that callers test with errors.Is.
 var (
-	// ErrNotConfirmed says that instances would be ended and nobody agreed to that.
+	// ErrNotConfirmed says that instances would be ended or stopped and nobody agreed to that.
 	ErrNotConfirmed = errors.New("not confirmed; nothing was changed")
 	// ErrUnreachable says that the cluster has formed and does not answer.
 	ErrUnreachable = errors.New("the cluster does not answer")
+	// ErrNoQuorum says that a stop would leave too few voters, or may.
+	ErrNoQuorum = errors.New("no majority of the voters is sure to remain")
 )
 
 // HostError is what went wrong with one host.

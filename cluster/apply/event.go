@@ -11,6 +11,7 @@ const (
 	PhasePlan    Phase = "plan"
 	PhaseCreate  Phase = "create"
 	PhaseStart   Phase = "start"
+	PhaseStop    Phase = "stop" // powering off
 	PhaseDestroy Phase = "destroy"
 	PhaseBoot    Phase = "boot"    // waiting for an address
 	PhaseDeliver Phase = "deliver" // bringing musterd to it

@@ -124,8 +124,13 @@ func (r *run) confirm(ctx context.Context, p plan.Plan) error {
 	if len(p.Destroys()) == 0 {
 		return nil
 	}
+	return r.agree(ctx, p, "instances would be destroyed")
+}
+
+// agree asks whether a plan shall be carried out; would is what happens then.
+func (r *run) agree(ctx context.Context, p plan.Plan, would string) error {
 	if r.opts.Confirm == nil {
-		return fmt.Errorf("instances would be destroyed: %w", ErrNotConfirmed)
+		return fmt.Errorf("%s: %w", would, ErrNotConfirmed)
 	}
 	ok, err := r.opts.Confirm(ctx, p)
 	if err == nil && !ok {

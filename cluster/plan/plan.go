@@ -14,6 +14,7 @@ type Kind string
 const (
 	Create  Kind = "create"  // make an instance
 	Start   Kind = "start"   // power a stopped instance on
+	Stop    Kind = "stop"    // power an instance off and keep it; no plan of Make's has it
 	Replace Kind = "replace" // end what is left of an older generation, then make an instance
 	Destroy Kind = "destroy" // end an instance, and take the host out of the cluster
 	Forget  Kind = "forget"  // take a host out of the cluster whose instance is gone
