@@ -17,12 +17,14 @@ func (c *cli) hostsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "hosts",
 		Aliases: []string{"list-machines"},
-		Short:   "the cluster's hosts, and what they say on their consoles",
+		Short:   "the cluster's hosts: list, console, stop and start",
 		Long: `hosts lists the cluster's hosts, as its voters know them.
 
   muster hosts                  the list
   muster hosts -o json          the same for programs
-  muster hosts console HOST     what a host says on its console`,
+  muster hosts console HOST     what a host says on its console
+  muster hosts stop HOST...     power hosts off and keep them
+  muster hosts start HOST...    power them on again`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -31,7 +33,7 @@ func (c *cli) hostsCommand() *cobra.Command {
 			return c.listHosts(cmd.Context())
 		},
 	}
-	cmd.AddCommand(c.consoleCommand())
+	cmd.AddCommand(c.consoleCommand(), c.stopHostsCommand(), c.startHostsCommand())
 	return cmd
 }
 

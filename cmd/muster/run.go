@@ -127,7 +127,7 @@ func (c *cli) globalFlags(root *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringVarP(&c.file, "file", "f", defaultCluster(), "cluster `FILE` (environment: MUSTER_FILE)")
 	flags.VarP(&c.format, "output", "o", "`FORMAT` of what is printed: table, json or yaml")
-	flags.BoolVar(&c.yes, "yes", false, "do not ask before anything is destroyed")
+	flags.BoolVar(&c.yes, "yes", false, "do not ask before anything is destroyed or stopped")
 	flags.Var((*logLevel)(&c.logLevel), "log-level", "what to log to standard error: debug, info, warn or error")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours (environment: NO_COLOR); there are none off a terminal")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats, cobra.ShellCompDirectiveNoFileComp))

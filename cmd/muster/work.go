@@ -16,14 +16,14 @@ import (
 	"github.com/musterhq/muster/cmd/muster/progress"
 )
 
-// work is one run of `up` or `down`: what it works with and where it shows what it does.
+// work is one run of a verb that changes hosts: what it works with and where it shows what it does.
 type work struct {
 	cli     *cli
 	deps    apply.Deps
 	display progress.Display
 }
 
-// begin makes a run of `up` or `down`. The caller closes the display.
+// begin makes a run of a verb that changes hosts. The caller closes the display.
 func (c *cli) begin(deps apply.Deps) (*work, error) {
 	display, err := c.newDisplay()
 	if err != nil {
@@ -43,17 +43,31 @@ func (w *work) fleet(members roster.Roster) (fleet, error) {
 	return w.cli.client(dir, memberEndpoints(members))
 }
 
+// question asks about some of a plan's actions.
+type question struct {
+	about    []plan.Action
+	do, done string // in words
+	hint     string // when nobody can be asked
+}
+
 // confirm asks whether instances may be destroyed.
-func (w *work) confirm(ctx context.Context, p plan.Plan) (ok bool, err error) {
+func (w *work) confirm(ctx context.Context, p plan.Plan) (bool, error) {
+	return w.agree(ctx, p, question{
+		about: p.Destroys(), do: "Destroy", done: "destroyed", hint: "run it again with --yes to agree, or `muster plan` to see more",
+	})
+}
+
+// agree asks a question, unless --yes has answered it.
+func (w *work) agree(ctx context.Context, p plan.Plan, q question) (ok bool, err error) {
 	c := w.cli
 	if c.yes {
 		return true, nil
 	}
 	if !isTerminal(c.in) || !isTerminal(c.err) {
-		return false, usage("run it again with --yes to agree, or `muster plan` to see more", "%s would be destroyed (%s), and nobody can be asked here",
-			count(len(p.Destroys()), "host"), few(hostsOf(p.Destroys())))
+		return false, usage(q.hint, "%s would be %s (%s), and nobody can be asked here", count(len(q.about), "host"), q.done,
+			few(hostsOf(q.about)))
 	}
-	w.display.Ask(func() { ok, err = c.ask(ctx, p) })
+	w.display.Ask(func() { ok, err = c.ask(ctx, p, q) })
 	return ok, err
 }
 
@@ -65,14 +79,14 @@ func hostsOf(actions []plan.Action) []string {
 	return names
 }
 
-// ask shows what would be destroyed and reads the answer.
-func (c *cli) ask(ctx context.Context, p plan.Plan) (bool, error) {
+// ask shows what a question is about and reads the answer.
+func (c *cli) ask(ctx context.Context, p plan.Plan, q question) (bool, error) {
 	shown := p
-	shown.Actions = p.Destroys()
+	shown.Actions = q.about
 	if err := writePlan(c.err, shown, planView{color: c.color(c.err)}); err != nil {
 		return false, err
 	}
-	fmt.Fprintf(c.err, "\nDestroy %s? [y/N] ", count(len(shown.Actions), "host"))
+	fmt.Fprintf(c.err, "\n%s %s? [y/N] ", q.do, count(len(shown.Actions), "host"))
 	answers := make(chan string, 1)
 	// A read of a terminal cannot be cancelled: when ctx ends first, this ends with the process.
 	go func() {

@@ -15,12 +15,13 @@ import (
 )
 
 func TestAsk(t *testing.T) {
+	p := examplePlan()
 	for answer, want := range map[string]bool{
 		"y\n": true, "yes\n": true, " YES \n": true, "y": true, "n\n": false, "\n": false, "": false, "yep\n": false,
 	} {
 		var shown bytes.Buffer
 		c := &cli{in: strings.NewReader(answer), err: &shown}
-		ok, err := c.ask(t.Context(), examplePlan())
+		ok, err := c.ask(t.Context(), p, question{about: p.Destroys(), do: "Destroy"})
 		if err != nil || ok != want {
 			t.Errorf("%q: %t, %v", answer, ok, err)
 		}
@@ -39,7 +40,7 @@ func TestAskInterrupted(t *testing.T) {
 	reader, writer := io.Pipe()
 	defer writer.Close()
 	c := &cli{in: reader, err: io.Discard}
-	if ok, err := c.ask(ctx, examplePlan()); ok || !errors.Is(err, context.Canceled) {
+	if ok, err := c.ask(ctx, examplePlan(), question{}); ok || !errors.Is(err, context.Canceled) {
 		t.Errorf("%t, %v", ok, err)
 	}
 }
