@@ -44,8 +44,7 @@ func TestLibvirtLab(t *testing.T) {
 	g := plantGuests(t, libvirtLab(t, h, 0), earlyWriteback, false)
 	g.upTimed(t)
 	whole := whole(3, 3, 3)
-	s := g.eventually(time.Minute, whole)
-	h.answers(s)
+	h.answers(g.eventually(patience, whole))
 	if plan := g.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
 		t.Errorf("there is still something to do:\n%s", plan.output())
 	}
