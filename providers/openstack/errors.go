@@ -55,7 +55,10 @@ func ignoreGone(err error) error {
 
 // classified turns an error of the SDK into one that has a class of providers and no more of the answer than its message.
 func classified(ctx context.Context, err error) error {
-	if err == nil || providers.Class(err) != "unknown" {
+	switch providers.Class(err) {
+	case "unknown":
+	case "canceled", "timeout": // of ctx, or of a request that had no answer in time
+	default:
 		return err
 	}
 	if cause := context.Cause(ctx); cause != nil {

@@ -61,7 +61,7 @@ func (p *Provider) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is no address of Keystone: %w", given.auth.IdentityEndpoint, providers.ErrInvalid)
 	}
-	client.HTTPClient = http.Client{Transport: transport(given.tls, p.config.Timeout)}
+	client.HTTPClient = http.Client{Transport: newTurns(transport(given.tls, p.config.Timeout))}
 	client.UserAgent.Prepend("muster")
 	if err := openstack.Authenticate(ctx, client, given.auth); err != nil {
 		return nil, fmt.Errorf("cannot log in at %s: %w", given.auth.IdentityEndpoint, loginRefused(classified(ctx, err)))
@@ -162,9 +162,31 @@ func transport(config *tls.Config, timeout time.Duration) *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: timeout,
 		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          256,
-		MaxIdleConnsPerHost:   64,
+		MaxIdleConns:          4 * maxRequests,
+		MaxIdleConnsPerHost:   maxRequests,
 		ForceAttemptHTTP2:     true,
+	}
+}
+
+// maxRequests is how many requests are under way at a time. Small clouds answer more of them with errors, or not in time.
+const maxRequests = 32
+
+// turns is a transport on which requests wait for their turn, which counts for no time-out.
+type turns struct {
+	*http.Transport
+	slots chan struct{}
+}
+
+func newTurns(t *http.Transport) *turns { return &turns{t, make(chan struct{}, maxRequests)} }
+
+// RoundTrip implements http.RoundTripper.
+func (t *turns) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case t.slots <- struct{}{}:
+		defer func() { <-t.slots }()
+		return t.Transport.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, context.Cause(r.Context())
 	}
 }
 

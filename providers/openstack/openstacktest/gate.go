@@ -27,6 +27,8 @@ type Call struct {
 type Gate struct {
 	// Stray is told of calls that match no pattern.
 	Stray func(*http.Request)
+	// Around, when set, surrounds the service of every call.
+	Around func(serve func())
 
 	patterns *http.ServeMux
 	next     http.Handler
@@ -82,6 +84,14 @@ func (g *Gate) begin(pattern string) Fault {
 
 // ServeHTTP lets one call through.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.Around != nil {
+		g.Around(func() { g.serve(w, r) })
+		return
+	}
+	g.serve(w, r)
+}
+
+func (g *Gate) serve(w http.ResponseWriter, r *http.Request) {
 	_, pattern := g.patterns.Handler(r)
 	if pattern == "" {
 		g.Stray(r)
