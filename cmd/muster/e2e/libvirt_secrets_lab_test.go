@@ -86,8 +86,8 @@ func (g *guests) disk(h *hypervisor, host, path string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	files := filepath.Join(dir, "files")
-	if err := errors.Join(os.Mkdir(files, 0o700), extract(path, filepath.Join(dir, "raw"), files)); err != nil {
+	files, err := extract(path, dir)
+	if err != nil {
 		g.t.Fatal(err)
 	}
 	g.nameHostKeys(host, filepath.Join(files, "lib/etc/upper"), files)
@@ -99,14 +99,38 @@ func (g *guests) disk(h *hypervisor, host, path string) {
 	}
 }
 
-// extract copies the files of a disk's partition "var", with their modes and owners.
-func extract(disk, raw, files string) error {
+// extract copies the files of a disk's partition "var" into a directory, with their modes and owners.
+func extract(disk, dir string) (files string, err error) {
+	raw, part := filepath.Join(dir, "raw"), filepath.Join(dir, "var")
 	if _, err := output("qemu-img", "convert", "-O", "raw", disk, raw); err != nil {
-		return err
+		return "", err
 	}
-	text, err := output("sfdisk", "--json", raw)
+	start, err := startOf(raw, "var")
 	if err != nil {
-		return err
+		return "", err
+	}
+	skip := fmt.Sprintf("skip=%d", start*512)
+	if _, err := output("dd", "if="+raw, "of="+part, "bs=1M", "iflag=skip_bytes", skip, "conv=sparse", "status=none"); err != nil {
+		return "", err
+	}
+	// The file system was in use, so that its journal must be applied; 1 says that something was.
+	_, err = output("e2fsck", "-f", "-y", part)
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		return "", err
+	}
+	files = filepath.Join(dir, "files")
+	if err := os.Mkdir(files, 0o700); err != nil {
+		return "", err
+	}
+	_, err = output("debugfs", "-R", "rdump / "+files, part)
+	return files, err
+}
+
+// startOf is where a partition begins on a disk, in sectors.
+func startOf(disk, partition string) (int64, error) {
+	text, err := output("sfdisk", "--json", disk)
+	if err != nil {
+		return 0, err
 	}
 	var table struct {
 		PartitionTable struct {
@@ -117,21 +141,14 @@ func extract(disk, raw, files string) error {
 		}
 	}
 	if err := json.Unmarshal(text, &table); err != nil {
-		return err
+		return 0, err
 	}
 	for _, p := range table.PartitionTable.Partitions {
-		if p.Name != "var" {
-			continue
+		if p.Name == partition {
+			return p.Start, nil
 		}
-		at := fmt.Sprintf("%s?offset=%d", raw, p.Start*512)
-		_, err := output("e2fsck", "-f", "-y", at)
-		if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) { // 1: it was repaired
-			return err
-		}
-		_, err = output("debugfs", "-R", "rdump / "+files, at)
-		return err
 	}
-	return fmt.Errorf("%s has no partition called var", disk)
+	return 0, fmt.Errorf("%s has no partition called %s", disk, partition)
 }
 
 func output(args ...string) ([]byte, error) {
