@@ -105,7 +105,7 @@ lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU
 	$(GO) test -c -tags lab -o $(BIN)/lab-openstack.test ./providers/openstack
 	@trap 'examples/openstack-lab/down --purge' EXIT; trap 'exit 130' INT TERM; \
 	  examples/openstack-lab/up || { tail -qn 5 $$OPENSTACK_LAB_DIR/log/*; exit 1; }; \
-	  (cd providers/openstack && ../../examples/openstack-lab/enter $(abspath $(BIN))/lab-openstack.test -test.v -test.parallel 5 -test.timeout 30m -test.run '^TestLab')
+	  (cd providers/openstack && ../../examples/openstack-lab/enter $(abspath $(BIN))/lab-openstack.test -test.v -test.parallel 5 -test.timeout 60m -test.run '^TestLab')
 
 lab-image: ## the host image in QEMU: boots, both slots, what is kept; the same bytes again (needs root, QEMU, OVMF and what `make image` made)
 	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 90m ./examples/image/

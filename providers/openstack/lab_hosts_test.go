@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/openstack/openstacktest"
 )
@@ -89,11 +87,7 @@ func TestLabBoot(t *testing.T) {
 	}
 	listen()
 	t.Logf("has booted after %v", time.Since(began).Round(time.Second))
-	s, err := p.session(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := servers.Stop(t.Context(), s.compute, instance.ID).ExtractErr(); err != nil {
+	if err := p.Stop(t.Context(), instance); err != nil {
 		t.Fatal(err)
 	}
 	wait := p.pauses()

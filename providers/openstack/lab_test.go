@@ -169,6 +169,7 @@ func takesImages(s *Settings) bool { return s.direct() || s.Image == "lab-qemu" 
 type imageless struct {
 	providers.Provider
 	providers.Starter
+	providers.Stopper
 	providers.Cleaner
 	providers.Checker
 	providers.UserDataLimiter
@@ -180,7 +181,7 @@ func labTested(p *Provider, settings *Settings) providers.Provider {
 	case settings.direct():
 		return switchedOn{p}
 	case !takesImages(settings):
-		return imageless{p, p, p, p, p}
+		return imageless{p, p, p, p, p, p}
 	}
 	return p
 }

@@ -236,21 +236,44 @@ func (p *Provider) cleanNodes(ctx context.Context, s *session, o owner) error {
 }
 
 // startNode powers a node on.
-func (p *Provider) startNode(ctx context.Context, s *session, id providers.Identity) error {
-	if s.baremetal == nil {
-		return errNoMetal()
-	}
-	m, there, err := s.findMachine(ctx, p.owner(id.Cluster), id)
-	if err == nil && (!there || !m.deployed()) {
-		err = fmt.Errorf("host %s has no node: %w", id.Host, providers.ErrNotFound)
-	}
+func (p *Provider) startNode(ctx context.Context, s *session, instance providers.Instance) error {
+	m, err := p.deployedNode(ctx, s, instance)
 	if err != nil || m.node.PowerState == string(nodes.PowerOn) {
 		return err
 	}
+	return s.setPower(ctx, m, nodes.PowerOn)
+}
+
+// stopNode powers a node off, hard where the hardware cannot ask.
+func (p *Provider) stopNode(ctx context.Context, s *session, instance providers.Instance) error {
+	m, err := p.deployedNode(ctx, s, instance)
+	if err != nil || m.node.PowerState == string(nodes.PowerOff) {
+		return err
+	}
+	err = s.setPower(ctx, m, nodes.SoftPowerOff)
+	if hasStatus(err, http.StatusBadRequest) {
+		err = s.setPower(ctx, m, nodes.PowerOff)
+	}
+	return err
+}
+
+// deployedNode finds the node of a host.
+func (p *Provider) deployedNode(ctx context.Context, s *session, instance providers.Instance) (machine, error) {
+	if s.baremetal == nil {
+		return machine{}, errNoMetal()
+	}
+	m, there, err := s.findMachine(ctx, p.owner(instance.Cluster), instance.Identity)
+	if err == nil && (!there || !m.deployed() || nodePrefix+m.allocation.UUID != instance.ID) {
+		err = fmt.Errorf("host %s has no node: %w", instance.Host, providers.ErrNotFound)
+	}
+	return m, err
+}
+
+func (s *session) setPower(ctx context.Context, m machine, target nodes.TargetPowerState) error {
 	return classified(ctx, nodes.ChangePowerState(ctx, s.baremetal, m.node.UUID, nodes.PowerStateOpts{
-		Target: nodes.PowerOn, Timeout: int(powerTimeout.Seconds()),
+		Target: target, Timeout: int(powerTimeout.Seconds()),
 	}).ExtractErr())
 }
 
-// powerTimeout is how long Ironic may take to power a node on.
+// powerTimeout is how long Ironic may take to power a node on or off.
 const powerTimeout = 5 * time.Minute

@@ -47,7 +47,8 @@ const (
 	statusSoftDeleted      = "SOFT_DELETED"
 	statusSuspended        = "SUSPENDED"
 
-	taskDeleting = "deleting"
+	taskDeleting    = "deleting"
+	taskPoweringOff = "powering-off"
 )
 
 // gone tells whether the server is not there any more.

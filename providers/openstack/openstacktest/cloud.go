@@ -119,7 +119,7 @@ func (c *Cloud) seed() {
 	}
 	for i := range 8 {
 		id := uuid.NewString()
-		c.nodes[id] = &node{UUID: id, Name: fmt.Sprintf("rack-%d", i+1), ResourceClass: "baremetal.small", Provision: "available", Power: "power off"}
+		c.nodes[id] = &node{UUID: id, Name: fmt.Sprintf("rack-%d", i+1), ResourceClass: "baremetal.small", Provision: "available", Power: "power off", hard: i%2 == 0}
 	}
 }
 

@@ -312,9 +312,10 @@ func (r *request) deleteServer() answer {
 	return done(204, nil)
 }
 
-// resumes are the actions that make a server go on, with the states in which Nova takes them.
-var resumes = map[string][]string{
+// actions that change a server's power, with the states in which Nova takes them.
+var actions = map[string][]string{
 	"os-start": {"SHUTOFF"}, "unpause": {"PAUSED"}, "resume": {"SUSPENDED"}, "unshelve": {"SHELVED", "SHELVED_OFFLOADED"},
+	"os-stop": {"ACTIVE", "ERROR"},
 }
 
 func (r *request) act() answer {
@@ -330,15 +331,18 @@ func (r *request) act() answer {
 		if action == "os-getConsoleOutput" {
 			return ok(object("output", fmt.Sprintf("booting %s\nMUSTER HOST IS UP\n", s.name)))
 		}
-		from, known := resumes[action]
+		from, known := actions[action]
 		if !known {
 			return refuse(400, "There is no such action: %s", action)
 		}
 		if !slices.Contains(from, s.status) {
 			return refuse(409, "Cannot '%s' instance %s while it is in vm_state %s", action, s.id, strings.ToLower(s.status))
 		}
+		s.status = "ACTIVE"
+		if action == "os-stop" {
+			s.status = "SHUTOFF"
+		}
 	}
-	s.status = "ACTIVE"
 	return done(202, nil)
 }
 

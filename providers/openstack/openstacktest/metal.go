@@ -18,6 +18,7 @@ type node struct {
 	ResourceClass string         `json:"resource_class"`
 	Provision     string         `json:"provision_state"`
 	Power         string         `json:"power_state"`
+	hard          bool           // knows no soft power off
 	InstanceUUID  string         `json:"instance_uuid"`
 	InstanceInfo  map[string]any `json:"instance_info"`
 
@@ -238,10 +239,14 @@ func (r *request) power() answer {
 			Target  string `json:"target"`
 			Timeout int    `json:"timeout"`
 		}
-		if err := r.read(&body); err != nil || body.Target != "power on" {
+		if err := r.read(&body); err != nil || !slices.Contains([]string{"power on", "power off", "soft power off"}, body.Target) {
 			return refuseIronic(400, "%v", err)
 		}
-		n.Power = body.Target
+		target, soft := strings.CutPrefix(body.Target, "soft ")
+		if soft && n.hard {
+			return refuseIronic(400, "Failed to validate power: the driver does not support %s", body.Target)
+		}
+		n.Power = target
 		return done(202, nil)
 	})
 }

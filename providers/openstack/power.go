@@ -11,8 +11,24 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// Start powers a host on, or lets one that is paused, suspended or shelved go on.
+// Start powers a host on, or lets one that is paused, suspended or shelved go on. One that is still being powered off is
+// ErrUnavailable until it is.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
+	return p.withHost(ctx, instance, p.startNode, (*session).resume, statusActive)
+}
+
+// Stop powers a host off, after its guest was asked.
+func (p *Provider) Stop(ctx context.Context, instance providers.Instance) error {
+	return p.withHost(ctx, instance, p.stopNode, (*session).stop, statusShutoff)
+}
+
+// withHost changes the power of a host, alone: of a node, or of a server, which is a success too when somebody else has
+// brought the server to the wanted status meanwhile.
+func (p *Provider) withHost(
+	ctx context.Context, instance providers.Instance,
+	node func(context.Context, *session, providers.Instance) error,
+	change func(*session, context.Context, server) error, wanted string,
+) error {
 	if err := instance.Identity.Validate(); err != nil {
 		return err
 	}
@@ -26,7 +42,7 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) error
 		return err
 	}
 	if strings.HasPrefix(instance.ID, nodePrefix) {
-		return p.startNode(ctx, s, instance.Identity)
+		return node(ctx, s, instance)
 	}
 	found, there, err := s.serverOf(ctx, p.owner(instance.Cluster), instance.Identity, instance.ID)
 	if err == nil && !there {
@@ -35,20 +51,30 @@ func (p *Provider) Start(ctx context.Context, instance providers.Instance) error
 	if err != nil {
 		return err
 	}
-	err = s.resume(ctx, found)
+	err = change(s, ctx, found)
 	if !hasStatus(err, http.StatusConflict) {
 		return err
 	}
-	// It may have been started meanwhile.
 	again, there, lookErr := s.serverOf(ctx, p.owner(instance.Cluster), instance.Identity, instance.ID)
-	if lookErr == nil && there && again.Status == statusActive {
+	if lookErr == nil && there && (again.Status == wanted || wanted == statusShutoff && again.Task == taskPoweringOff) {
 		return nil
 	}
 	return err
 }
 
+// stop asks for a server to be powered off. What does not run stays as it is.
+func (s *session) stop(ctx context.Context, found server) error {
+	if found.state() == providers.StateStopped || found.Task == taskPoweringOff {
+		return nil
+	}
+	return classified(ctx, servers.Stop(ctx, s.compute, found.ID).ExtractErr())
+}
+
 // resume does what a server's state needs for it to run.
 func (s *session) resume(ctx context.Context, found server) error {
+	if found.Task == taskPoweringOff {
+		return fmt.Errorf("server %s is still being powered off: %w", found.ID, providers.ErrUnavailable)
+	}
 	switch found.Status {
 	case statusShutoff:
 		return classified(ctx, servers.Start(ctx, s.compute, found.ID).ExtractErr())
