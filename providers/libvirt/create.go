@@ -81,6 +81,9 @@ func (c *client) build(ctx context.Context, p *Provider, req providers.CreateReq
 	if err != nil {
 		return err
 	}
+	if err := c.removeForgotten(ctx, p, pool, req.Identity); err != nil {
+		return err
+	}
 	if g.settings.Cmdline, err = p.cmdline(settings); err != nil {
 		return err
 	}

@@ -60,6 +60,35 @@ func (c *client) remove(ctx context.Context, p *Provider, id providers.Identity)
 	return nil
 }
 
+// removeForgotten removes what is left of a host's earlier generations whose domains somebody else removed: their room and
+// their addresses are free again.
+func (c *client) removeForgotten(ctx context.Context, p *Provider, pool golibvirt.StoragePool, id providers.Identity) error {
+	if id.Generation == 1 {
+		return nil
+	}
+	list, _, err := c.StoragePoolListAllVolumes(pool, 1, 0)
+	if err != nil {
+		return err
+	}
+	looked := map[int]bool{}
+	for _, volume := range list {
+		earlier, ok := p.owner(id.Cluster).earlier(volume.Name, id)
+		if !ok || looked[earlier.Generation] {
+			continue
+		}
+		looked[earlier.Generation] = true
+		_, found, err := c.find(p, earlier)
+		if err == nil && !found {
+			p.log.InfoContext(ctx, "remove what is left of a host whose domain is gone", "host", id.Host, "generation", earlier.Generation)
+			err = c.remove(ctx, p, earlier)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // powerOff says in the domain's metadata that it ends and ends it: politely, and after the grace time by force.
 func (c *client) powerOff(ctx context.Context, p *Provider, d *domain) error {
 	if d.record.phase != phaseEnding {

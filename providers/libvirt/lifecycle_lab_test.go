@@ -97,6 +97,33 @@ func TestConsole(t *testing.T) {
 	}
 }
 
+// TestForgottenGeneration: a host whose domain somebody removed leaves nothing behind when it is made anew, and has its
+// address again.
+func TestForgottenGeneration(t *testing.T) {
+	p := labProvider(t)
+	settings := tinySettings(t)
+	made := labCreate(t, p, "web-1", settings)
+	with(t, p, func(c *client) error {
+		d, _, err := c.find(p, made.Identity)
+		return errors.Join(err, c.DomainDestroy(d.handle), c.undefine(d))
+	})
+	req := labRequest("web-1", settings)
+	req.Identity.Generation = 2
+	again, err := p.Create(t.Context(), req)
+	if err != nil || len(again.Addresses) != 1 || again.Addresses[0] != made.Addresses[0] {
+		t.Fatalf("made again: %+v, %v, want the address of %+v", again, err, made)
+	}
+	var left []string
+	for _, name := range p.owner(labCluster).volumes(made.Identity).all() {
+		if _, err := os.Stat(filepath.Join(p.config.Pool, name)); !errors.Is(err, os.ErrNotExist) {
+			left = append(left, name)
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("left of the first generation: %v", left)
+	}
+}
+
 type writer func([]byte) (int, error)
 
 func (w writer) Write(data []byte) (int, error) { return w(data) }

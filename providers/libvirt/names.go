@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
@@ -61,6 +63,18 @@ func (v volumes) all() []string {
 		names = append(names, fmt.Sprintf("%s.%d", v.console, i))
 	}
 	return names
+}
+
+// earlier is the generation of a host, before the given one, whose volume has a name.
+func (o owner) earlier(volume string, id providers.Identity) (providers.Identity, bool) {
+	rest, ok := strings.CutPrefix(volume, o.volumePrefix()+id.Host+".")
+	number, _, _ := strings.Cut(rest, ".")
+	generation, err := strconv.Atoi(number)
+	if !ok || err != nil || generation < 1 || generation >= id.Generation {
+		return providers.Identity{}, false
+	}
+	id.Generation = generation
+	return id, slices.Contains(o.volumes(id).all(), volume)
 }
 
 // derive is bytes that follow from an owner alone.
