@@ -44,7 +44,7 @@ func TestLibvirtLab(t *testing.T) {
 	g := plantGuests(t, libvirtLab(t, h, 0), earlyWriteback, false)
 	g.upTimed(t)
 	whole := whole(3, 3, 3)
-	h.answers(g.eventually(patience, whole))
+	serves(t, h.try, g.eventually(patience, whole))
 	if plan := g.must("plan"); !strings.Contains(plan.output(), "nothing to do") {
 		t.Errorf("there is still something to do:\n%s", plan.output())
 	}
@@ -67,7 +67,7 @@ func TestLibvirtLab(t *testing.T) {
 	if r := g.run(patience, nil, "up", "--yes", "--timeout", patience.String()); r.code != 0 {
 		t.Fatalf("up: exit status %d\n%s", r.code, r.output())
 	}
-	h.answers(g.eventually(patience, whole))
+	serves(t, h.try, g.eventually(patience, whole))
 	if domains := h.domains(); len(domains) != 3 {
 		t.Errorf("domains %v, want three", domains)
 	}
@@ -153,27 +153,4 @@ func (c *cluster) upTimed(t testing.TB) {
 	}
 	t.Logf("up took %.1f s: %.1f s until the machines were made, %.1f s until all had joined, %.1f s until units ran",
 		ended.Sub(began).Seconds(), booting.Sub(began).Seconds(), joined.Sub(booting).Seconds(), ended.Sub(joined).Seconds())
-}
-
-// answers checks that the containers serve.
-func (h *hypervisor) answers(s api.Status) {
-	h.t.Helper()
-	served := 0
-	for _, u := range s.Units {
-		if !strings.HasPrefix(u.Name, "web@") {
-			continue
-		}
-		for _, host := range s.Hosts {
-			if host.Name != u.Host {
-				continue
-			}
-			if out, err := h.try("curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "http://"+host.Address+":8080/busybox"); err != nil {
-				h.t.Errorf("%s on %s does not answer: %v %s", u.Name, host.Name, err, out)
-			}
-			served++
-		}
-	}
-	if served != 2 {
-		h.t.Errorf("%d web servers, want 2", served)
-	}
 }

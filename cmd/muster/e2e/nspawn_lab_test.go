@@ -155,7 +155,7 @@ func TestNspawn(t *testing.T) {
 	t.Logf("up took %.1f s\n%s", time.Since(began).Seconds(), up.output())
 	whole := whole(3, 3, 3)
 	s := c.eventually(time.Minute, whole)
-	n.serves(s)
+	serves(t, n.try, s)
 	for _, h := range s.Hosts {
 		t.Logf("%s: %.1f s from the start of systemd to musterd", h.Name, c.bootTime(h.Name))
 	}
@@ -172,10 +172,10 @@ func TestNspawn(t *testing.T) {
 	c.eventually(time.Minute, func(s api.Status) error { return runningElsewhere(s, lost, 3) })
 	t.Logf("%s is lost, and its units run elsewhere", lost)
 	c.must("up", "--yes")
-	n.serves(c.eventually(time.Minute, whole))
+	serves(t, n.try, c.eventually(time.Minute, whole))
 
 	c.rebooted(hostsOf(s, "clock")[0])
-	n.serves(c.eventually(time.Minute, whole))
+	serves(t, n.try, c.eventually(time.Minute, whole))
 
 	instances := len(c.instances())
 	c.must("down", "--yes")
@@ -288,24 +288,26 @@ func (c *cluster) rebooted(host string) {
 	})
 }
 
-// serves checks that both web servers answer.
-func (n network) serves(s api.Status) {
-	n.t.Helper()
+// serves checks that both web servers answer, asked by a command that try runs. A container that has been started may not
+// listen yet.
+func serves(t testing.TB, try func(args ...string) (string, error), s api.Status) {
+	t.Helper()
 	served := 0
 	for _, u := range s.Units {
 		for _, h := range s.Hosts {
 			if h.Name != u.Host || !strings.HasPrefix(u.Name, "web@") {
 				continue
 			}
-			url := "http://" + h.Address + ":8080/busybox"
-			if _, err := n.try("curl", "--silent", "--show-error", "--fail", "--retry", "5", "--retry-connrefused", "--output", "/dev/null", url); err != nil {
-				n.t.Errorf("%s does not answer: %v", u.Name, err)
+			_, err := try("curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "--retry", "60", "--retry-delay", "1",
+				"--retry-connrefused", "http://"+h.Address+":8080/busybox")
+			if err != nil {
+				t.Errorf("%s on %s does not answer: %v", u.Name, h.Name, err)
 			}
 			served++
 		}
 	}
 	if served != 2 {
-		n.t.Errorf("%d web servers, want 2", served)
+		t.Errorf("%d web servers, want 2", served)
 	}
 }
 
