@@ -36,15 +36,15 @@ const lookupLife = 5 * time.Minute
 
 func remember[T any](ctx context.Context, m *memo, key string, find func(context.Context) (T, error)) (T, error) {
 	for {
-		m.mu.Lock()
-		known, ok := m.known[key]
-		m.mu.Unlock()
-		if ok && m.now().Before(known.expires) {
-			return known.value.(T), nil
+		if value, ok := m.get(key); ok {
+			return value.(T), nil
 		}
 		mine := false
 		found, err, _ := m.flight.Do(key, func() (any, error) {
 			mine = true
+			if value, ok := m.get(key); ok {
+				return value, nil // somebody has found it since
+			}
 			value, err := find(ctx)
 			if err == nil {
 				m.put(key, value)
@@ -66,6 +66,13 @@ func remember[T any](ctx context.Context, m *memo, key string, find func(context
 // calledOff tells whether a call ended since nobody waits for it any more.
 func calledOff(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (m *memo) get(key string) (value any, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.known[key]
+	return known.value, ok && m.now().Before(known.expires)
 }
 
 func (m *memo) put(key string, value any) {
