@@ -27,6 +27,8 @@ type VotersStatus struct {
 	Total   int    `json:"total"`
 	Healthy int    `json:"healthy"`
 	Leader  string `json:"leader"`
+	// Unhealthy are the IDs of the hosts whose voter does not answer or does not vote yet.
+	Unhealthy []string `json:"unhealthy,omitempty"`
 }
 
 // HostStatus is one host.

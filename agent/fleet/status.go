@@ -82,6 +82,8 @@ func votersStatus(voters []VoterHealth) api.VotersStatus {
 	for _, h := range voters {
 		if h.Err == nil && !h.Learner {
 			s.Healthy++
+		} else {
+			s.Unhealthy = append(s.Unhealthy, h.Host.ID)
 		}
 		if h.Leads {
 			s.Leader = h.Host.Name

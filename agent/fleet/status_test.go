@@ -177,7 +177,7 @@ func TestStatusContract(t *testing.T) {
 	}
 	for what, c := range map[string]struct{ got, want []string }{
 		"status": {slices.Sorted(maps.Keys(shape)), []string{"cluster", "hosts", "scheduler", "units", "voters", "warnings"}},
-		"voters": {slices.Sorted(maps.Keys(shape["voters"].(map[string]any))), []string{"healthy", "leader", "total"}},
+		"voters": {slices.Sorted(maps.Keys(shape["voters"].(map[string]any))), []string{"healthy", "leader", "total", "unhealthy"}},
 		"hosts":  {first("hosts"), []string{"address", "facts", "generation", "id", "labels", "name", "ports", "provider", "state", "voter"}},
 		"units":  {first("units"), []string{"active", "desired", "host", "load", "name", "reason", "state", "sub"}},
 	} {
@@ -239,7 +239,7 @@ func TestVoterWarnings(t *testing.T) {
 	list := voters(r.v, nil, "node-1")[:3]
 	list[2].Learner = true
 	s := WithVoters(r.v.Status(nil), list)
-	if s.Voters.Healthy != 2 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "catching up") {
+	if s.Voters.Healthy != 2 || !slices.Equal(s.Voters.Unhealthy, []string{list[2].Host.ID}) || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "catching up") {
 		t.Errorf("a learner: %+v %q", s.Voters, s.Warnings)
 	}
 }

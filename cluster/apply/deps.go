@@ -102,19 +102,29 @@ type FleetStatus struct {
 	Voters FleetVoters
 }
 
-// FleetHost is one member and its state: ready, lost or joining.
+// FleetHost is one member.
 type FleetHost struct {
-	Host  roster.Host
-	State string
+	Host       roster.Host
+	State      string // ready, lost or joining
+	VoterWaits bool   // its voter does not answer, or does not vote yet
+}
+
+// state says how the host is, its voter included.
+func (h FleetHost) state() string {
+	if h.State == stateReady && h.VoterWaits {
+		return stateVoterWaits
+	}
+	return h.State
 }
 
 // FleetVoters counts the members of etcd.
 type FleetVoters struct{ Total, Healthy int }
 
-// The states of a host that works and of one whose lease has ended.
+// The states of a host that works, of one whose lease has ended, and of one that works but for its voter.
 const (
-	stateReady = "ready"
-	stateLost  = "lost"
+	stateReady      = "ready"
+	stateLost       = "lost"
+	stateVoterWaits = "waiting for its voter"
 )
 
 func (s FleetStatus) roster() roster.Roster {

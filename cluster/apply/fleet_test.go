@@ -26,12 +26,13 @@ type fleet struct {
 	first    roster.Roster
 	deaf     bool           // does not answer
 	slowQuit map[string]int // how many looks it takes the other voters to go on without a host
+	slowVote map[string]int // how many looks it takes a host's voter to answer
 }
 
 func newFleet() *fleet {
 	return &fleet{
 		members: make(map[string]roster.Host), alive: make(map[string]bool), told: make(map[string]bool),
-		tokens: make(map[string]roster.Host), units: make(map[string]string), slowQuit: make(map[string]int),
+		tokens: make(map[string]roster.Host), units: make(map[string]string), slowQuit: make(map[string]int), slowVote: make(map[string]int),
 	}
 }
 
@@ -95,7 +96,8 @@ func (f *fleet) Status(context.Context) (FleetStatus, error) {
 		case f.first != nil && !f.told[id]:
 			state = "joining"
 		}
-		s.Hosts = append(s.Hosts, FleetHost{h, state})
+		s.Hosts = append(s.Hosts, FleetHost{h, state, f.slowVote[id] > 0})
+		f.slowVote[id] = max(0, f.slowVote[id]-1)
 		s.Voters.Total += count(h.Voter)
 		s.Voters.Healthy += count(h.Voter && f.alive[id])
 	}

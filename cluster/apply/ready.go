@@ -66,13 +66,13 @@ func (r *run) settleReady(status FleetStatus, open map[string]plan.Action, last 
 		if !ok {
 			continue
 		}
-		switch {
-		case h.State == stateReady:
+		switch state := h.state(); {
+		case state == stateReady:
 			delete(open, h.Host.ID)
 			r.report(Event{Host: a.Host, Provider: a.Provider, Phase: PhaseReady, Message: "ready", Done: true})
-		case last[h.Host.ID] != h.State:
-			r.report(Event{Host: a.Host, Provider: a.Provider, Phase: PhaseReady, Message: "is " + h.State})
-			last[h.Host.ID] = h.State
+		case last[h.Host.ID] != state:
+			r.report(Event{Host: a.Host, Provider: a.Provider, Phase: PhaseReady, Message: "is " + state})
+			last[h.Host.ID] = state
 		}
 	}
 }

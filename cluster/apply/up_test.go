@@ -189,6 +189,26 @@ func TestLaterHostIsLate(t *testing.T) {
 	w.assertFormed()
 }
 
+// A host whose voter does not answer yet is waited for: who starts another meanwhile would lose the majority.
+func TestWaitsForVoters(t *testing.T) {
+	w := formed(t, 3)
+	for id := range w.fleet.members {
+		w.fleet.slowVote[id] = 1_000_000
+		_, err := w.up(Options{Timeout: 200 * time.Millisecond})
+		var late *NotReadyError
+		if !errors.As(err, &late) || late.Last != stateVoterWaits {
+			t.Fatalf("error %v", err)
+		}
+		w.fleet.slowVote[id] = 3
+		if _, err := w.up(Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if w.fleet.slowVote[id] > 0 {
+			t.Errorf("the voter of %s was not waited for", id)
+		}
+	}
+}
+
 // The voters of a first membership that was fixed and not told to anyone are lost: the cluster begins again.
 func TestBeginsAgainWhenTheFirstMembershipIsLost(t *testing.T) {
 	w := newCluster(t, 3)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
@@ -36,7 +37,8 @@ func (f clusterFleet) Status(ctx context.Context) (apply.FleetStatus, error) {
 		Voters: apply.FleetVoters{Total: s.Voters.Total, Healthy: s.Voters.Healthy},
 	}
 	for i, h := range s.Hosts {
-		status.Hosts[i] = apply.FleetHost{State: h.State, Host: roster.Host{
+		waits := slices.Contains(s.Voters.Unhealthy, h.ID)
+		status.Hosts[i] = apply.FleetHost{State: h.State, VoterWaits: waits, Host: roster.Host{
 			ID: h.ID, Name: h.Name, Generation: h.Generation, Provider: h.Provider, Address: h.Address, Ports: h.Ports,
 			Voter: h.Voter, Labels: h.Labels,
 		}}
