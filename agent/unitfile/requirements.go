@@ -17,6 +17,7 @@ type Requirements struct {
 	MachineOf []string            // units whose host this one must share
 	Conflicts []string            // shell patterns (path.Match) of units this one must not share a host with
 	Metadata  map[string][]string // label → accepted values: OR within a label, AND between labels
+	Replaces  []string            // shell patterns (path.Match) of units that give up their host to this one
 }
 
 // xFleet is the section that fleet added.
@@ -83,7 +84,9 @@ func (r *ruler) rule(o Option) {
 	case "MachineOf":
 		r.machineOf(o, value)
 	case "Conflicts":
-		r.conflicts(o, value)
+		r.patterns(o, value, &r.Conflicts)
+	case "Replaces":
+		r.patterns(o, value, &r.Replaces)
 	case "MachineMetadata":
 		r.metadata(o, value)
 	}
@@ -120,13 +123,13 @@ func (r *ruler) machineOf(o Option, value string) {
 	}
 }
 
-func (r *ruler) conflicts(o Option, value string) {
+func (r *ruler) patterns(o Option, value string, into *[]string) {
 	for _, pattern := range strings.Fields(value) {
 		if err := checkPattern(pattern); err != nil {
 			r.fail(o, err, "write one such as web@*.service")
 			continue
 		}
-		r.Conflicts = append(r.Conflicts, pattern)
+		*into = append(*into, pattern)
 	}
 }
 
