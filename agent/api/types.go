@@ -112,6 +112,12 @@ type Labels struct {
 	Labels map[string]string `json:"labels"`
 }
 
+// LabelPatch changes some labels of a host and leaves the others (PATCH /v1/hosts/{id}/labels): null removes one, as in
+// a JSON merge patch (RFC 7396).
+type LabelPatch struct {
+	Labels map[string]*string `json:"labels"`
+}
+
 // RenewRequest asks a voter for a new certificate (POST /v1/renew). It carries the one to be replaced, which may have
 // expired: the new one is for the same host and the same key, and so of no use to anybody else.
 type RenewRequest struct {
