@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/musterhq/muster/cloudconfig/finding"
@@ -62,6 +63,20 @@ func Template(name string) (string, bool) {
 	}
 	return n.prefix + "@" + n.suffix, true
 }
+
+// Replica takes apart the name of one of a template's replicas, whose instances are numbered from 1: web@.service and 7
+// for web@7.service. It is false for all other names, web@07.service among them.
+func Replica(name string) (template string, number int, ok bool) {
+	n := parse(name)
+	number, err := strconv.Atoi(n.instance)
+	if err != nil || number < 1 || strconv.Itoa(number) != n.instance {
+		return "", 0, false
+	}
+	return n.prefix + "@" + n.suffix, number, true
+}
+
+// ReplicaName returns the name of a template's instance with a number: web@7.service.
+func ReplicaName(template string, number int) string { return Instance(template, strconv.Itoa(number)) }
 
 // IsTemplate says whether the name is that of a template: web@.service.
 func IsTemplate(name string) bool {
