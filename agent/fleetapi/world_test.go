@@ -1,0 +1,127 @@
+package fleetapi
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// world is a cluster in memory, whose hosts do what the test says.
+type world struct {
+	t     *testing.T
+	store *store.Memory
+	admin *control.Admin
+	http.Handler
+}
+
+func newWorld(t *testing.T) *world {
+	quiet := slog.New(slog.DiscardHandler)
+	w := &world{t: t, store: store.NewMemory(time.Now)}
+	w.admin = &control.Admin{Store: w.store, Log: quiet, Now: time.Now}
+	w.Handler = New(Config{Store: w.store, Changes: w.admin, Version: "1.2.3", Log: quiet})
+	t.Cleanup(func() { _ = w.store.Close() })
+	return w
+}
+
+// machine is the ID of machine "7": 777…
+func machine(n string) string { return strings.Repeat(n, 32) }
+
+// tell makes something happen:
+//
+//	machine N ADDRESS [KEY=VALUE...]    a machine joins
+//	lost N                              its lease ends
+//	unit NAME DESIRED                   a unit is submitted with muster, not with fleet's API
+//	schedule N [UNIT DESIRED]...        everything that a machine shall have
+//	report N [UNIT LOAD ACTIVE SUB]...  everything that it says it has, with the contents of now
+//	store away|back
+func (w *world) tell(line string) {
+	w.t.Helper()
+	word := strings.Fields(line)
+	switch word[0] {
+	case "machine":
+		w.join(word[1], word[2], word[3:])
+	case "lost":
+		w.commit(store.Delete(store.AliveKey(machine(word[1]))))
+	case "unit":
+		const text = "# a comment\n[Service]\nExecStart=/bin/sleep 1\n"
+		if _, err := w.admin.PutUnit(w.t.Context(), api.Unit{Name: word[1], Content: text, Desired: word[2]}); err != nil {
+			w.t.Fatal(err)
+		}
+	case "schedule":
+		record := store.ScheduleRecord{}
+		for unit := range slices.Chunk(word[2:], 2) {
+			record.Units = append(record.Units, store.ScheduledUnit{
+				Name: unit[0], File: w.fileOf(unit[0]), Desired: store.Desired(unit[1]),
+			})
+		}
+		write(w, store.ScheduleKey(machine(word[1])), store.Marshal[store.ScheduleRecord], record)
+	case "report":
+		record := store.StatesRecord{}
+		for unit := range slices.Chunk(word[2:], 4) {
+			record.Units = append(record.Units, store.UnitState{
+				Name: unit[0], File: w.fileOf(unit[0]), Load: unit[1], Active: unit[2], Sub: unit[3],
+			})
+		}
+		write(w, store.StatesKey(machine(word[1])), store.Marshal[store.StatesRecord], record)
+	case "store":
+		w.store.SetQuorum(word[1] == "back")
+	default:
+		w.t.Fatalf("cannot tell %q", line)
+	}
+}
+
+func (w *world) join(n, address string, labels []string) {
+	number, _ := strconv.Atoi(n)
+	h := roster.Host{
+		ID: machine(n), Name: fmt.Sprintf("node-%d", number), Generation: 1, Provider: "cloud-a", Address: address,
+		Ports: roster.DefaultPorts(),
+	}
+	for _, label := range labels {
+		if h.Labels == nil {
+			h.Labels = map[string]string{}
+		}
+		key, value, _ := strings.Cut(label, "=")
+		h.Labels[key] = value
+	}
+	write(w, store.RosterKey(h.ID), store.Marshal[store.RosterRecord], store.RosterRecord{Host: h})
+	write(w, store.AliveKey(h.ID), store.Marshal[store.Alive], store.Alive{})
+}
+
+func (w *world) fileOf(unit string) string {
+	w.t.Helper()
+	item, err := w.store.Get(w.t.Context(), store.UnitKey(unit))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	record, err := store.Unmarshal[store.UnitRecord](item.Value)
+	if err != nil {
+		w.t.Fatalf("unit %s: %v", unit, err)
+	}
+	return record.File
+}
+
+func (w *world) commit(ops ...store.Op) {
+	w.t.Helper()
+	if _, err := w.store.Commit(w.t.Context(), store.Commit{Ops: ops}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func write[T any](w *world, key string, marshal func(T) ([]byte, error), record T) {
+	w.t.Helper()
+	data, err := marshal(record)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.commit(store.Put(key, data))
+}
