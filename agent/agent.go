@@ -37,6 +37,7 @@ type agent struct {
 	id      join.Identity
 	storage join.Storage
 	facts   roster.Facts
+	fleet   fleetSettings
 	log     *slog.Logger
 
 	source   *pki.Source // the host's certificate
@@ -65,6 +66,9 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 			a.close()
 		}
 	}()
+	if a.fleet, err = readFleetSettings(filepath.Join(a.root, fleetSettingsPath)); err != nil {
+		log.Error("fleet's API has its defaults", "err", err) // a host is worth more than a setting
+	}
 	for _, open := range []func(context.Context) error{a.openCredentials, a.openRuntime, a.openCouncil, a.openStore} {
 		if err := open(ctx); err != nil {
 			return nil, err
@@ -157,6 +161,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
+	g.Go(func() error { return a.serveFleet(ctx) })
 	for _, manager := range []func(context.Context) error{
 		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run,
 	} {
@@ -171,7 +176,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 
 // serveSocket serves processes of this host. It can be done without where the path is too long for a socket.
 func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
-	socket, err := listenSocket(ctx, filepath.Join(a.root, socketPath))
+	socket, err := listenSocket(ctx, filepath.Join(a.root, socketPath), 0o666) // of any user: it is for reading only
 	if err != nil {
 		a.log.Warn("units of this host cannot ask for the status", "err", err)
 		return nil
@@ -191,7 +196,7 @@ func (a *agent) server() *api.Server {
 		logs:    logReader{runtime: a.runtime},
 		log:     a.log,
 	}
-	server := &api.Server{ClusterID: a.ClusterID, Fleet: s, Log: a.log}
+	server := &api.Server{ClusterID: a.ClusterID, Fleet: s, HostsCommand: a.fleet.HostsCommand, Log: a.log}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
 		admin := a.council.changes(a)

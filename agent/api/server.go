@@ -119,7 +119,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, identif
 
 // authorize says whether the caller may use the route, and whether this agent can serve it.
 func (s *Server) authorize(c Caller, rt route) error {
-	if !rt.allows(c.Role) && (!s.HostsCommand || c.Role != Host || !rt.fleet) {
+	switch {
+	case rt.allows(c.Role):
+	case rt.fleet && c.Role == Host && s.HostsCommand:
+	case rt.fleet && c.Role == Host:
+		return Errorf(http.StatusForbidden, "do it on a voter, or with `muster`, or let hosts command: "+
+			`{"hosts_command": true} in /etc/muster/fleet.json of the voters`, "%s may not %s %s", c.Role, rt.method, rt.path)
+	default:
 		return Errorf(http.StatusForbidden, "this needs the operator's certificate: use `muster` where the cluster was made",
 			"%s may not %s %s", c.Role, rt.method, rt.path)
 	}
