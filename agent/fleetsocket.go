@@ -70,6 +70,7 @@ func readFleetSettings(path string) (fleetSettings, error) {
 
 // serveFleet serves fleet's API on its socket and, if wanted, on TCP. A host can be without.
 func (a *agent) serveFleet(ctx context.Context) error {
+	a.offerFleetctl()
 	h := fleetapi.New(fleetapi.Config{Store: a.store, Changes: a.changes(), Version: a.facts.Version, Log: a.log})
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(l net.Listener, err error) {

@@ -47,6 +47,40 @@ func TestFleetSettings(t *testing.T) {
 	}
 }
 
+func TestLinkFleetctl(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fleetctl")
+	for _, musterd := range []string{"/usr/bin/musterd", "/usr/bin/musterd", "/opt/muster/bin/musterd"} {
+		if err := linkFleetctl(path, musterd); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(path); err != nil || got != musterd {
+			t.Errorf("it links %s, %v, want %s", got, err, musterd)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for name, make := range map[string]func() error{
+		"a program":    func() error { return os.WriteFile(path, []byte("#!/bin/sh\n"), 0o600) },
+		"another link": func() error { return os.Symlink("/opt/fleet/fleetctl", path) },
+	} {
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.Readlink(path)
+		err := linkFleetctl(path, "/usr/bin/musterd")
+		if after, _ := os.Readlink(path); err != nil || after != before {
+			t.Errorf("%s was replaced: %q, %v", name, after, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := linkFleetctl(filepath.Join(path, "none"), "/usr/bin/musterd"); err == nil {
+		t.Error("there is no such directory")
+	}
+}
+
 // fleetClient speaks as programs written for fleet do, on a host's socket or an address.
 type fleetClient struct {
 	t *testing.T
