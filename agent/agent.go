@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -155,13 +156,14 @@ func (a *agent) manage() {
 
 // run does everything until ctx ends or something fails that another start may mend.
 func (a *agent) run(ctx context.Context, l net.Listener) error {
-	server := a.server()
+	fleet := a.fleetAPI()
+	server := a.server(fleet)
 	config := pki.ServerConfig(a.id.Root, a.source, tls.VerifyClientCertIfGiven)
 	config.NextProtos = []string{"http/1.1"}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
-	g.Go(func() error { return a.serveFleet(ctx) })
+	g.Go(func() error { return a.serveFleet(ctx, fleet) })
 	for _, manager := range []func(context.Context) error{
 		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run,
 	} {
@@ -185,7 +187,7 @@ func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
 }
 
 // server is the API over this agent.
-func (a *agent) server() *api.Server {
+func (a *agent) server(fleet http.Handler) *api.Server {
 	s := &service{
 		store:   a.store,
 		self:    api.Health{Host: a.self.Name, ID: a.self.ID, Version: a.facts.Version, Voter: a.council != nil},
@@ -196,7 +198,9 @@ func (a *agent) server() *api.Server {
 		logs:    logReader{runtime: a.runtime},
 		log:     a.log,
 	}
-	server := &api.Server{ClusterID: a.ClusterID, Fleet: s, HostsCommand: a.fleet.HostsCommand, Log: a.log}
+	server := &api.Server{
+		ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, HostsCommand: a.fleet.HostsCommand, Log: a.log,
+	}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
 		admin := a.council.changes(a)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
@@ -68,10 +69,14 @@ func readFleetSettings(path string) (fleetSettings, error) {
 	return s, nil
 }
 
+// fleetAPI is fleet's API over this agent.
+func (a *agent) fleetAPI() http.Handler {
+	return fleetapi.New(fleetapi.Config{Store: a.store, Changes: a.changes(), Version: a.facts.Version, Log: a.log})
+}
+
 // serveFleet serves fleet's API on its socket and, if wanted, on TCP. A host can be without.
-func (a *agent) serveFleet(ctx context.Context) error {
+func (a *agent) serveFleet(ctx context.Context, h http.Handler) error {
 	a.offerFleetctl()
-	h := fleetapi.New(fleetapi.Config{Store: a.store, Changes: a.changes(), Version: a.facts.Version, Log: a.log})
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(l net.Listener, err error) {
 		if err != nil {

@@ -154,6 +154,9 @@ func TestFleetAPI(t *testing.T) {
 		}
 		return err
 	})
+	if again, err := fleetapi.AllMachines(t.Context(), c.Fleet); err != nil || len(again) != 2 {
+		t.Errorf("an operator sees %+v, %v", again, err)
+	}
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}

@@ -112,6 +112,11 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	return h, c.get(ctx, "/v1/health", &h)
 }
 
+// Fleet asks fleet's API for what is at a path below FleetPath.
+func (c *Client) Fleet(ctx context.Context, path string, into any) error {
+	return c.get(ctx, FleetPath+path, into)
+}
+
 // PutUnit submits contents, a desired state, or both. Repeating it changes nothing.
 func (c *Client) PutUnit(ctx context.Context, u Unit) (Outcome, error) {
 	return c.change(ctx, http.MethodPut, unitPath(u.Name), u)

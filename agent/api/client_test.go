@@ -57,6 +57,10 @@ func TestClientCalls(t *testing.T) {
 	if h, err := c.Health(ctx); err != nil || h.Host != "node-1" {
 		t.Errorf("Health: %+v, %v", h, err)
 	}
+	var path string
+	if err := c.Fleet(ctx, "units/web%401.service?alt=json", &path); err != nil || path != "/fleet/v1/units/web@1.service" {
+		t.Errorf("Fleet: %q, %v", path, err)
+	}
 	if units, err := c.Units(ctx); err != nil || len(units) != 0 {
 		t.Errorf("Units: %+v, %v", units, err)
 	}

@@ -171,6 +171,14 @@ func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request, _ Caller) err
 	return nil
 }
 
+func (s *Server) fleetAPI(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	if s.FleetAPI == nil {
+		return Errorf(http.StatusNotFound, hintVersions, "fleet's API is not served here")
+	}
+	s.FleetAPI.ServeHTTP(w, r)
+	return nil
+}
+
 // readJSON reads exactly one value with no unknown fields.
 func readJSON(r *http.Request, into any) error {
 	d := json.NewDecoder(r.Body)

@@ -22,6 +22,9 @@ type route struct {
 	handler func(*Server, http.ResponseWriter, *http.Request, Caller) error
 }
 
+// FleetPath is where fleet's API is among the agent's own.
+const FleetPath = "/fleet/v1/"
+
 // routes is the whole API. Nothing else is served, and nothing is allowed that does not stand here. The join has a
 // handler of its own (cluster/join) and is added to it.
 var routes = []route{
@@ -39,6 +42,10 @@ var routes = []route{
 	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
 	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},
 	{method: "GET", path: "/v1/health", roles: members, handler: (*Server).getHealth},
+	{method: "GET", path: FleetPath + "{rest...}", roles: members, handler: (*Server).fleetAPI},
+	{method: "PUT", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
+	{method: "PATCH", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
+	{method: "DELETE", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
 }
 
 // allows reports whether a caller may use the route.

@@ -54,6 +54,8 @@ type Server struct {
 	Admin     Admin        // nil on hosts that do not vote
 	Join      http.Handler // nil on hosts that do not vote
 	Log       *slog.Logger
+	// FleetAPI serves fleet's API (agent/fleetapi) to callers with certificates too, below FleetPath. It may be nil.
+	FleetAPI http.Handler
 	// HostsCommand lets hosts do what fleet let every machine do: change units and labels. Without it only operators and
 	// voters may.
 	HostsCommand bool

@@ -210,7 +210,8 @@ func (f *fakeFleet) Renew(context.Context, RenewRequest) (RenewReply, error) {
 func newServer(f *fakeFleet) *Server {
 	return &Server{
 		ClusterID: testCluster, Fleet: f, Admin: f, Log: slog.New(slog.DiscardHandler),
-		Join: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
+		FleetAPI: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, r.URL.Path) }),
+		Join:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 	}
 }
 
@@ -230,6 +231,10 @@ var calls = map[string]struct{ path, body string }{
 	"POST /v1/renew":               {"/v1/renew", `{"certificate":"old"}`},
 	"POST /v1/join":                {"/v1/join", `{}`},
 	"GET /v1/health":               {"/v1/health", ""},
+	"GET /fleet/v1/{rest...}":      {"/fleet/v1/units", ""},
+	"PUT /fleet/v1/{rest...}":      {"/fleet/v1/units/web%401.service", `{}`},
+	"PATCH /fleet/v1/{rest...}":    {"/fleet/v1/machines", `[]`},
+	"DELETE /fleet/v1/{rest...}":   {"/fleet/v1/units/web%401.service", ""},
 	"GET /nothing":                 {"/nothing", ""},
 	"GET /v1/units/{name}/unknown": {"/v1/units/web@1.service/unknown", ""},
 }
@@ -249,6 +254,10 @@ func TestAuthorization(t *testing.T) {
 		"DELETE /v1/hosts/{id}":       "--yy",
 		"PUT /v1/hosts/{id}/labels":   "--yy",
 		"PATCH /v1/hosts/{id}/labels": "--yy",
+		"GET /fleet/v1/{rest...}":     "-yyy",
+		"PUT /fleet/v1/{rest...}":     "--yy",
+		"PATCH /fleet/v1/{rest...}":   "--yy",
+		"DELETE /fleet/v1/{rest...}":  "--yy",
 		"POST /v1/renew":              "yyy-",
 		"POST /v1/join":               "y---",
 		"GET /v1/health":              "-yyy",

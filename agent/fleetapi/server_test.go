@@ -64,6 +64,13 @@ func TestPages(t *testing.T) {
 	if diff := cmp.Diff([]string{"ZAACAA==", "ZAADAA==", ""}, tokens); diff != "" {
 		t.Error(diff)
 	}
+	units, err := AllUnits(t.Context(), func(_ context.Context, path string, into any) error {
+		*into.(*UnitPage) = get[UnitPage](w, "/fleet/v1/"+path)
+		return nil
+	})
+	if err != nil || len(units) != len(want) {
+		t.Errorf("%d units on all pages, %v", len(units), err)
+	}
 	w.tell("unit unit-999.service inactive")
 	if page := get[UnitPage](w, "/fleet/v1/units?nextPageToken=ZAADAA"); len(page.Units) != 51 {
 		t.Errorf("a token without padding gives %d units", len(page.Units))
