@@ -3,13 +3,22 @@
 //
 // A unit that is where it may be stays there: hosts that come, or that are less loaded, move nothing. Units whose host
 // is lost or whose rules no longer hold there move; units that fit nowhere wait, and say why. Rules are fleet's
-// ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Global.
+// ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Global; and muster's own ([X-Muster]): Replicas, Spread,
+// CPU, Memory, Priority.
+//
+// The instances of a replicated template are one unit of a snapshot, however many there are, and sets of numbers where
+// they are. Those that some rule names singly, such as MachineOf=web@7.service, are decided on one by one.
 //
 // The leader's loop is: Decide, write the schedules of After(snapshot, decisions) with the hosts of GlobalHosts, and
 // again when something changed. Explain answers for one unit what Decide has no room to say of each host.
 package schedule
 
-import "github.com/musterhq/muster/agent/unitfile"
+import (
+	"maps"
+
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
+)
 
 // HostState is what the scheduler believes of a host.
 type HostState int
@@ -27,12 +36,27 @@ type Host struct {
 	Provider string
 	State    HostState
 	Labels   map[string]string // as in the cluster file; `provider`, `host` are added
+
+	// What units may reserve of it: thousandths of a CPU, and bytes. Zero is a host that has not said what it has; units
+	// with reservations do not fit there.
+	MilliCPU int64
+	Memory   int64
 }
 
 // Unit is something to place. Units whose desired state is inactive are not part of a snapshot.
 type Unit struct {
 	Name         string
 	Requirements unitfile.Requirements
+	// Replicas is, for a template (web@.service), how many instances shall be on hosts: 1 to Replicas. One that is a unit of
+	// the snapshot by its own name has its own rules and is not the template's.
+	Replicas int
+}
+
+// Span is instances of a replicated template on a host.
+type Span struct {
+	Template  string
+	Host      string // ID
+	Instances instances.Set
 }
 
 // Snapshot is everything a decision is made from.
@@ -42,6 +66,8 @@ type Snapshot struct {
 	// Placed maps each unit that has a host now to that host's ID. Units placed but no longer wanted are in Placed only.
 	// A Global unit is never in Placed: where it runs follows from the ready hosts.
 	Placed map[string]string
+	// Spans is the same for instances of templates. No instance is in two of them, nor in Placed as well.
+	Spans []Span
 }
 
 // Kind is what to do with a unit.
@@ -57,9 +83,83 @@ const (
 
 // Decision is one change, or the reason why there can be none.
 type Decision struct {
-	Unit   string
-	Kind   Kind
-	From   string // host ID, "" for none
-	To     string // host ID, "" for none
-	Reason string // "least loaded of 3 hosts that fit", "host node-2 was lost", "no host has label role=db"
+	Unit string
+	// Instances are those that the decision is about when Unit is a template.
+	Instances instances.Set
+	Kind      Kind
+	From      string // host ID, "" for none
+	To        string // host ID, "" for none
+	Reason    string // "least loaded of 3 hosts that fit", "host node-2 was lost", "no host has label role=db"
+}
+
+// After returns the snapshot as it is once the decisions have been carried out.
+func After(s Snapshot, decisions []Decision) Snapshot {
+	placed := make(map[string]string, len(s.Placed)+len(decisions))
+	maps.Copy(placed, s.Placed)
+	spans := newSpans(s.Spans)
+	for _, d := range decisions {
+		if d.Kind == Wait {
+			continue
+		}
+		if d.Instances != nil {
+			leaveEach(placed, d)
+			spans.remove(d.Unit, d.From, d.Instances)
+			spans.add(d.Unit, d.To, d.Instances)
+			continue
+		}
+		if template, n, ok := unitfile.Replica(d.Unit); ok {
+			spans.remove(template, d.From, instances.Of(instances.Range{First: n, Last: n}))
+		}
+		if delete(placed, d.Unit); d.To != "" {
+			placed[d.Unit] = d.To
+		}
+	}
+	s.Placed, s.Spans = placed, spans.list()
+	return s
+}
+
+// leaveEach removes instances that were placed by their own names.
+func leaveEach(placed map[string]string, d Decision) {
+	if d.From == "" || len(placed) == 0 {
+		return
+	}
+	for n := range d.Instances.All() {
+		delete(placed, unitfile.ReplicaName(d.Unit, n))
+	}
+}
+
+// spans is the instances on hosts, by template and host.
+type spans map[spot]instances.Set
+
+type spot struct{ template, host string }
+
+func newSpans(list []Span) spans {
+	s := make(spans, len(list))
+	for _, each := range list {
+		s.add(each.Template, each.Host, each.Instances)
+	}
+	return s
+}
+
+func (s spans) add(template, host string, set instances.Set) {
+	if host != "" {
+		s[spot{template, host}] = s[spot{template, host}].Union(set)
+	}
+}
+
+func (s spans) remove(template, host string, set instances.Set) {
+	if was, ok := s[spot{template, host}]; ok {
+		s[spot{template, host}] = was.Minus(set)
+	}
+}
+
+// list returns the spans sorted by template and host, without empty ones.
+func (s spans) list() []Span {
+	var list []Span
+	for _, at := range sortedSpots(s) {
+		if set := s[at]; len(set) > 0 {
+			list = append(list, Span{Template: at.template, Host: at.host, Instances: set})
+		}
+	}
+	return list
 }

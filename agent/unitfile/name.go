@@ -67,12 +67,25 @@ func Template(name string) (string, bool) {
 // Replica takes apart the name of one of a template's replicas, whose instances are numbered from 1: web@.service and 7
 // for web@7.service. It is false for all other names, web@07.service among them.
 func Replica(name string) (template string, number int, ok bool) {
-	n := parse(name)
-	number, err := strconv.Atoi(n.instance)
-	if err != nil || number < 1 || strconv.Itoa(number) != n.instance {
+	at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.')
+	if at < 0 || dot < at || !isNumber(name[at+1:dot]) {
 		return "", 0, false
 	}
-	return n.prefix + "@" + n.suffix, number, true
+	number, err := strconv.Atoi(name[at+1 : dot])
+	if err != nil {
+		return "", 0, false
+	}
+	return name[:at+1] + name[dot:], number, true
+}
+
+// isNumber is true for decimals from 1, without leading zeros.
+func isNumber(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != "" && s[0] != '0'
 }
 
 // ReplicaName returns the name of a template's instance with a number: web@7.service.
@@ -80,8 +93,11 @@ func ReplicaName(template string, number int) string { return Instance(template,
 
 // IsTemplate says whether the name is that of a template: web@.service.
 func IsTemplate(name string) bool {
-	n := parse(name)
-	return n.templated && n.instance == ""
+	at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		dot = len(name)
+	}
+	return at >= 0 && at+1 == dot
 }
 
 // Instance returns the name of a template's instance: web@1.service for web@.service and 1.
