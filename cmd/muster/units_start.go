@@ -28,6 +28,7 @@ them is only stored, for the instances beside it to be made from. Starting what 
 		},
 	}
 	flags.register(cmd)
+	registerReplace(cmd)
 	return cmd
 }
 
@@ -43,6 +44,7 @@ func (c *cli) loadCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
+	registerReplace(cmd)
 	return cmd
 }
 
