@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
@@ -70,14 +69,15 @@ func readFleetSettings(path string) (fleetSettings, error) {
 }
 
 // fleetAPI is fleet's API over this agent.
-func (a *agent) fleetAPI() http.Handler {
+func (a *agent) fleetAPI() *fleetapi.Server {
 	return fleetapi.New(fleetapi.Config{Store: a.store, Changes: a.changes(), Version: a.facts.Version, Log: a.log})
 }
 
 // serveFleet serves fleet's API on its socket and, if wanted, on TCP. A host can be without.
-func (a *agent) serveFleet(ctx context.Context, h http.Handler) error {
+func (a *agent) serveFleet(ctx context.Context, h *fleetapi.Server) error {
 	a.offerFleetctl()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.Run(ctx) })
 	serve := func(l net.Listener, err error) {
 		if err != nil {
 			a.log.Warn("clients of fleet's API cannot connect", "err", err)

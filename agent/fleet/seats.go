@@ -15,37 +15,60 @@ type Seat struct {
 	Reported  *store.UnitState     // nil before the host has said anything of the unit
 }
 
-// Seats returns the seats of every unit that has any, by its name: scheduled ones first, of them live ones first, then by
-// host ID.
-func (v View) Seats() map[string][]Seat {
-	seats := make(map[string][]Seat, len(v.Units))
-	reported := v.reported()
-	for name, where := range v.placements() {
-		for _, p := range where {
-			seat := Seat{Host: p.host, Live: v.Ready(p.host), Scheduled: &p.scheduled}
-			if state, known := reported[spot{name, p.host}]; known {
-				seat.Reported = &state
-				delete(reported, spot{name, p.host})
+// Seats returns the seats of some units, or of all if none is named, by unit: scheduled ones first, of them live ones first,
+// then by host ID. Units without a seat are left out. It needs the records of schedules, states, the roster and sessions.
+func (v View) Seats(units ...string) map[string][]Seat {
+	wanted := make(map[string]bool, len(units))
+	for _, name := range units {
+		wanted[name] = true
+	}
+	seats := make(map[string][]Seat, len(units))
+	for id := range v.Roster {
+		for name, s := range v.seatsAt(id, wanted) {
+			if s.Scheduled != nil || s.Live {
+				seats[name] = append(seats[name], s)
 			}
-			seats[name] = append(seats[name], seat)
 		}
-	}
-	for at, state := range reported {
-		if v.Ready(at.host) {
-			seats[at.unit] = append(seats[at.unit], Seat{Host: at.host, Live: true, Reported: &state})
-		}
-	}
-	rank := func(s Seat) int {
-		switch {
-		case s.Scheduled == nil:
-			return 2
-		case !s.Live:
-			return 1
-		}
-		return 0
 	}
 	for _, list := range seats {
-		slices.SortFunc(list, func(a, b Seat) int { return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Host, b.Host)) })
+		slices.SortFunc(list, func(a, b Seat) int { return cmp.Or(a.rank()-b.rank(), cmp.Compare(a.Host, b.Host)) })
 	}
 	return seats
+}
+
+// seatsAt is what a host has or shall have, by unit: of those that are wanted, or of all when none is.
+func (v View) seatsAt(id string, wanted map[string]bool) map[string]Seat {
+	live := v.Ready(id)
+	var here map[string]Seat
+	add := func(name string, change func(*Seat)) {
+		if here == nil {
+			here = map[string]Seat{}
+		}
+		seat := here[name]
+		seat.Host, seat.Live = id, live
+		change(&seat)
+		here[name] = seat
+	}
+	scheduled, reported := v.Schedule[id].Record.Units, v.States[id].Record.Units
+	for i := range scheduled {
+		if len(wanted) == 0 || wanted[scheduled[i].Name] {
+			add(scheduled[i].Name, func(s *Seat) { s.Scheduled = &scheduled[i] })
+		}
+	}
+	for i := range reported {
+		if len(wanted) == 0 || wanted[reported[i].Name] {
+			add(reported[i].Name, func(s *Seat) { s.Reported = &reported[i] })
+		}
+	}
+	return here
+}
+
+func (s Seat) rank() int {
+	switch {
+	case s.Scheduled == nil:
+		return 2
+	case !s.Live:
+		return 1
+	}
+	return 0
 }

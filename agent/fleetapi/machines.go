@@ -8,23 +8,28 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+
+	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/cluster/store"
 )
 
-func (s *server) listMachines(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.records.read(r.Context())
+func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	v, err := fleet.Load(ctx, s.Store, []string{store.PrefixAlive, store.PrefixRoster}, false)
 	if err != nil {
 		return err
 	}
-	machines, next, err := pageOf(r, p.machines())
+	page, next, err := pageOf(r, machines(v))
 	if err != nil {
 		return err
 	}
-	s.write(w, http.StatusOK, MachinePage{Machines: machines, Next: next})
+	s.write(w, http.StatusOK, MachinePage{Machines: page, Next: next})
 	return nil
 }
 
 // patchMachines changes metadata of machines. Every machine is changed at once or not at all.
-func (s *server) patchMachines(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) patchMachines(w http.ResponseWriter, r *http.Request) error {
 	var operations []operation
 	if err := decode(r, &operations); err != nil {
 		return err
@@ -35,13 +40,13 @@ func (s *server) patchMachines(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
 	defer cancel()
-	p, err := s.records.read(ctx)
-	if err != nil {
-		return err
-	}
 	ids := slices.Sorted(maps.Keys(patches))
 	for _, id := range ids {
-		if _, member := p.Roster[id]; !member {
+		item, err := s.Store.Get(ctx, store.RosterKey(id))
+		if err != nil {
+			return err
+		}
+		if item.ModRevision == 0 {
 			return refuse(http.StatusNotFound, "machine %s does not exist", id)
 		}
 	}

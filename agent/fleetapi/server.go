@@ -10,9 +10,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/agent/api"
-	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // Changes is how the cluster is changed: a voter's control.Admin, or an api.Client that asks one.
@@ -24,7 +25,7 @@ type Changes interface {
 
 // Config is what the API is served over.
 type Config struct {
-	Store   fleet.Reader
+	Store   store.Store
 	Changes Changes
 	Version string // of musterd, for the header Server
 	Log     *slog.Logger
@@ -36,18 +37,25 @@ var bases = []string{"/fleet/v1", "/v1-alpha"}
 // maxBody bounds what is read of a request: a unit file of 256 KiB, escaped.
 const maxBody = 1 << 20
 
-// server answers requests.
-type server struct {
+// How long a request waits for the store. fleetctl gives up after three seconds; it shall hear why.
+const (
+	readTimeout   = 1200 * time.Millisecond
+	changeTimeout = 2500 * time.Millisecond
+)
+
+// Server answers requests while it runs.
+type Server struct {
 	Config
-	records  records
+	http.Handler
+	mirror   *mirror
 	contents contents
 }
 
 type handler func(http.ResponseWriter, *http.Request) error
 
-// New makes a handler of the whole API.
-func New(c Config) http.Handler {
-	s := &server{Config: c, records: records{from: c.Store}, contents: contents{from: c.Store}}
+// New makes a server of the whole API.
+func New(c Config) *Server {
+	s := &Server{Config: c, mirror: newMirror(c.Store, c.Log), contents: contents{from: c.Store}}
 	mux := http.NewServeMux()
 	for path, methods := range map[string]map[string]handler{
 		"/discovery":    {http.MethodGet: s.discovery},
@@ -64,14 +72,18 @@ func New(c Config) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, refuse(http.StatusNotFound, "there is nothing at %s; the API is below %s/", r.URL.Path, bases[0]))
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "fleetd/"+s.Version)
 		mux.ServeHTTP(w, r)
 	})
+	return s
 }
 
+// Run knows where units are, which requests wait for, until ctx ends.
+func (s *Server) Run(ctx context.Context) error { return s.mirror.run(ctx) }
+
 // dispatch calls the handler of a request's method.
-func (s *server) dispatch(methods map[string]handler) http.HandlerFunc {
+func (s *Server) dispatch(methods map[string]handler) http.HandlerFunc {
 	allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return func(w http.ResponseWriter, r *http.Request) {
 		handle, ok := methods[r.Method]
@@ -89,7 +101,7 @@ func (s *server) dispatch(methods map[string]handler) http.HandlerFunc {
 
 // fail answers with an error. A refusal of a voter's is passed on as it is, but for one that is of no use to clients of
 // fleet: that none was found.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *Error
 	if !errors.As(err, &refused) {
 		answer := api.AsError(err)
@@ -102,7 +114,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.write(w, refused.Code, map[string]*Error{"error": refused})
 }
 
-func (s *server) write(w http.ResponseWriter, status int, body any) {
+func (s *Server) write(w http.ResponseWriter, status int, body any) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		s.Log.Error("cannot encode an answer of fleet's API", "err", err)
@@ -135,7 +147,7 @@ func decode(r *http.Request, into any) error {
 var discoveryDocument []byte
 
 // discovery tells programs what there is (Google API discovery format). rootUrl is how the caller got here.
-func (s *server) discovery(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) discovery(w http.ResponseWriter, r *http.Request) error {
 	var document map[string]any
 	if err := json.Unmarshal(discoveryDocument, &document); err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -163,61 +163,57 @@ func TestContentsAreBounded(t *testing.T) {
 	}
 }
 
-// counting counts how often the states are read, and lets a reading take until it is told to go on.
-type counting struct {
-	fleet.Reader
-	begun atomic.Int32
-	open  chan struct{}
+// TestMirror follows the records while somebody asks, through a store that goes away, and no longer than that.
+func TestMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		following := func() bool {
+			w.mirror.mu.Lock()
+			defer w.mirror.mu.Unlock()
+			return w.mirror.view.Tables != nil
+		}
+		synctest.Wait()
+		if following() {
+			t.Error("records are followed before anybody asks")
+		}
+		for _, line := range []string{"machine 1 10.0.0.1", "unit a.service launched", "schedule 1 a.service launched"} {
+			w.tell(line)
+		}
+		for range 10 { // asked now and then
+			time.Sleep(idle * 3 / 4)
+			if u := get[Unit](w, "/fleet/v1/units/a.service"); u.MachineID != machine("1") || !following() {
+				t.Fatalf("followed: %v, %+v", following(), u)
+			}
+		}
+		w.tell("store away")
+		time.Sleep(idle * 3 / 4)
+		w.tell("store back")
+		w.tell("report 1 a.service loaded active running")
+		if s := get[UnitState](w, "/fleet/v1/state/a.service"); s.Active != "active" {
+			t.Errorf("after the store was away: %+v", s)
+		}
+		time.Sleep(2 * idle)
+		if following() {
+			t.Error("records are followed although nobody asks")
+		}
+		if s := get[UnitState](w, "/fleet/v1/state/a.service"); s.Active != "active" {
+			t.Errorf("after nobody asked: %+v", s)
+		}
+	})
 }
 
-func (c *counting) Range(ctx context.Context, prefix string) (store.View, error) {
-	if prefix == store.PrefixStates {
-		c.begun.Add(1)
-		<-c.open
-	}
-	return c.Reader.Range(ctx, prefix)
-}
-
-// TestReadingIsShared has many wait at once: they share a reading, but never one that began before they came.
-func TestReadingIsShared(t *testing.T) {
-	w := newWorld(t)
-	from := &counting{Reader: w.store, open: make(chan struct{})}
-	r := records{from: from}
-	var g sync.WaitGroup
-	read := func() {
-		g.Go(func() {
-			if _, err := r.read(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	waiting := func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.next != nil }
-	read()
-	for from.begun.Load() != 1 || waiting() {
-		continue
-	}
-	read() // comes too late for the first reading
-	for !waiting() {
-		continue
-	}
-	w.tell("unit a.service inactive")
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := r.read(canceled); err == nil {
-		t.Error("a request that has ended still waits")
-	}
-	for range 20 {
-		g.Go(func() {
-			if p, err := r.read(t.Context()); err != nil || len(p.names) != 1 {
-				t.Errorf("a reading from before: %v, %v", p, err)
-			}
-		})
-	}
-	close(from.open)
-	g.Wait()
-	if n := from.begun.Load(); n < 2 || n > 22 {
-		t.Errorf("%d readings", n)
-	}
+// TestNotRunning gives up when it is not told where units are.
+func TestNotRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.tell("unit a.service launched")
+		still := New(w.Config)
+		recorder := httptest.NewRecorder()
+		still.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/fleet/v1/units/a.service", nil))
+		if recorder.Code != http.StatusServiceUnavailable {
+			t.Errorf("%d %s", recorder.Code, recorder.Body)
+		}
+	})
 }
 
 // TestDiscoveryDescribes compares the document with what is served: paths, methods, and the fields of every type.

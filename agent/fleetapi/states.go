@@ -3,19 +3,24 @@ package fleetapi
 import (
 	"context"
 	"net/http"
+
+	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/cluster/store"
 )
 
-func (s *server) listStates(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.records.read(r.Context())
+func (s *Server) listStates(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	v, err := s.reported(ctx)
 	if err != nil {
 		return err
 	}
 	query := r.URL.Query()
-	page, next, err := pageOf(r, p.states(query.Get("unitName"), query.Get("machineID")))
+	page, next, err := pageOf(r, reports(v, query.Get("unitName"), query.Get("machineID")))
 	if err != nil {
 		return err
 	}
-	states, err := s.states(r.Context(), page)
+	states, err := s.states(ctx, page)
 	if err != nil {
 		return err
 	}
@@ -24,17 +29,19 @@ func (s *server) listStates(w http.ResponseWriter, r *http.Request) error {
 }
 
 // getState is the state of a unit on the machine that has it; of a global one, on the first.
-func (s *server) getState(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.records.read(r.Context())
+func (s *Server) getState(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	v, err := s.reported(ctx)
 	if err != nil {
 		return err
 	}
 	name := r.PathValue("name")
-	reports := p.states(name, "")
-	if name == "" || len(reports) == 0 {
+	list := reports(v, name, "")
+	if len(list) == 0 {
 		return refuse(http.StatusNotFound, "no machine has a state of unit %s", name)
 	}
-	states, err := s.states(r.Context(), reports[:1])
+	states, err := s.states(ctx, list[:1])
 	if err != nil {
 		return err
 	}
@@ -42,8 +49,18 @@ func (s *server) getState(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// reported is what hosts say, if the store is there: what they said before it went away may not be so.
+func (s *Server) reported(ctx context.Context) (fleet.View, error) {
+	bounded, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if _, err := s.Store.Get(bounded, store.KeyCluster); err != nil {
+		return fleet.View{}, err
+	}
+	return s.mirror.now(ctx)
+}
+
 // states completes states with the hashes of the files that they are of.
-func (s *server) states(ctx context.Context, reports []report) ([]UnitState, error) {
+func (s *Server) states(ctx context.Context, reports []report) ([]UnitState, error) {
 	states := make([]UnitState, len(reports))
 	file := func(r report) (string, string) { return r.Name, r.file }
 	err := each(ctx, &s.contents, reports, file, func(i int, c content) {

@@ -2,25 +2,33 @@ package fleetapi
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
 
-func (s *server) listUnits(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.records.read(r.Context())
+func (s *Server) listUnits(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	v, err := fleet.Load(ctx, s.Store, []string{store.PrefixUnits}, false)
 	if err != nil {
 		return err
 	}
-	names, next, err := pageOf(r, p.names)
+	names, next, err := pageOf(r, slices.Sorted(maps.Keys(v.Units)))
 	if err != nil {
 		return err
 	}
-	units, err := s.units(r.Context(), p, names)
+	records := make([]wanted, len(names))
+	for i, name := range names {
+		records[i] = wanted{name, v.Units[name].Record}
+	}
+	units, err := s.units(ctx, records)
 	if err != nil {
 		return err
 	}
@@ -28,16 +36,18 @@ func (s *server) listUnits(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) getUnit(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.records.read(r.Context())
+func (s *Server) getUnit(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	name := r.PathValue("name")
+	record, known, err := s.record(ctx, name)
 	if err != nil {
 		return err
 	}
-	name := r.PathValue("name")
-	if _, known := p.Units[name]; !known {
+	if !known {
 		return errNoUnit(name)
 	}
-	units, err := s.units(r.Context(), p, []string{name})
+	units, err := s.units(ctx, []wanted{{name, record}})
 	if err != nil {
 		return err
 	}
@@ -49,12 +59,30 @@ func errNoUnit(name string) *Error {
 	return refuse(http.StatusNotFound, "unit %s does not exist", name)
 }
 
-// units completes units with what their files say. A global one is on many machines and so on none.
-func (s *server) units(ctx context.Context, p *picture, names []string) ([]Unit, error) {
-	units := make([]Unit, len(names))
-	file := func(name string) (string, string) { return name, p.Units[name].Record.File }
-	err := each(ctx, &s.contents, names, file, func(i int, c content) {
-		units[i] = p.unit(names[i])
+// wanted is a unit as it was submitted.
+type wanted struct {
+	name   string
+	record store.UnitRecord
+}
+
+// units completes units with where they are and what their files say. A global one is on many machines and so on none.
+func (s *Server) units(ctx context.Context, list []wanted) ([]Unit, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	v, err := s.mirror.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(list))
+	for i, u := range list {
+		names[i] = u.name
+	}
+	seats := v.Seats(names...)
+	units := make([]Unit, len(list))
+	file := func(u wanted) (string, string) { return u.name, u.record.File }
+	err = each(ctx, &s.contents, list, file, func(i int, c content) {
+		units[i] = unitAt(list[i].name, list[i].record.Desired, seats[list[i].name])
 		units[i].Options = c.options
 		if c.global {
 			units[i].CurrentState, units[i].MachineID = "", ""
@@ -63,26 +91,40 @@ func (s *server) units(ctx context.Context, p *picture, names []string) ([]Unit,
 	return units, err
 }
 
+// record reads a unit's record. known tells whether there is one.
+func (s *Server) record(ctx context.Context, name string) (record store.UnitRecord, known bool, err error) {
+	item, err := s.Store.Get(ctx, store.UnitKey(name))
+	if err != nil || item.ModRevision == 0 {
+		return record, false, err
+	}
+	record, err = store.Unmarshal[store.UnitRecord](item.Value)
+	return record, err == nil, err
+}
+
 // setUnit makes a unit, replaces its options, or changes its desired state.
-func (s *server) setUnit(w http.ResponseWriter, r *http.Request) error {
-	wanted, text, err := readUnit(r)
+func (s *Server) setUnit(w http.ResponseWriter, r *http.Request) error {
+	u, text, err := readUnit(r)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
 	defer cancel()
-	has, known, err := s.optionsOf(ctx, wanted.Name)
+	record, known, err := s.record(ctx, u.Name)
 	if err != nil {
 		return err
 	}
-	change := api.Unit{Name: wanted.Name, Desired: wanted.DesiredState}
+	has, err := s.contents.get(ctx, u.Name, record.File)
+	if err != nil {
+		return err
+	}
+	change := api.Unit{Name: u.Name, Desired: u.DesiredState}
 	status := http.StatusNoContent
 	switch {
 	case !known && text == nil:
 		return errNothingToMake()
-	case !known, text != nil && !slices.Equal(has, wanted.Options):
+	case !known, text != nil && !slices.Equal(has.options, u.Options):
 		change.Content, status = string(text), http.StatusCreated
-	case wanted.DesiredState == "":
+	case u.DesiredState == "":
 		return refuse(http.StatusConflict, "must provide DesiredState to update existing unit")
 	}
 	_, err = s.Changes.PutUnit(ctx, change)
@@ -145,21 +187,7 @@ func checkContentType(h http.Header) error {
 	return refuse(http.StatusUnsupportedMediaType, "the body must be application/json, and say so once")
 }
 
-// optionsOf reads the options of a unit. known tells whether there is one.
-func (s *server) optionsOf(ctx context.Context, name string) (options []UnitOption, known bool, err error) {
-	item, err := s.Store.Get(ctx, store.UnitKey(name))
-	if err != nil || item.ModRevision == 0 {
-		return nil, false, err
-	}
-	record, err := store.Unmarshal[store.UnitRecord](item.Value)
-	if err != nil {
-		return nil, true, err
-	}
-	c, err := s.contents.get(ctx, name, record.File)
-	return c.options, true, err
-}
-
-func (s *server) deleteUnit(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) deleteUnit(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	if unitfile.CheckName(name) != nil {
 		return errNoUnit(name)

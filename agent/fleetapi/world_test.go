@@ -1,9 +1,9 @@
 package fleetapi
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,15 +21,24 @@ type world struct {
 	t     *testing.T
 	store *store.Memory
 	admin *control.Admin
-	http.Handler
+	*Server
 }
 
 func newWorld(t *testing.T) *world {
 	quiet := slog.New(slog.DiscardHandler)
 	w := &world{t: t, store: store.NewMemory(time.Now)}
 	w.admin = &control.Admin{Store: w.store, Log: quiet, Now: time.Now}
-	w.Handler = New(Config{Store: w.store, Changes: w.admin, Version: "1.2.3", Log: quiet})
-	t.Cleanup(func() { _ = w.store.Close() })
+	w.Server = New(Config{Store: w.store, Changes: w.admin, Version: "1.2.3", Log: quiet})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		_ = w.store.Close()
+	})
 	return w
 }
 
@@ -112,8 +121,34 @@ func (w *world) fileOf(unit string) string {
 
 func (w *world) commit(ops ...store.Op) {
 	w.t.Helper()
-	if _, err := w.store.Commit(w.t.Context(), store.Commit{Ops: ops}); err != nil {
+	revision, err := w.store.Commit(w.t.Context(), store.Commit{Ops: ops})
+	if err != nil {
 		w.t.Fatal(err)
+	}
+	for _, op := range ops {
+		if slices.ContainsFunc(mirrored, func(prefix string) bool { return strings.HasPrefix(op.Key, prefix) }) {
+			w.see(revision)
+		}
+	}
+}
+
+// see waits until the server knows of a commit.
+func (w *world) see(revision int64) {
+	w.t.Helper()
+	for {
+		v, err := w.mirror.now(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if v.Revision >= revision {
+			return
+		}
+		w.mirror.mu.Lock()
+		seen, changed := w.mirror.view.Tables, w.mirror.changed
+		w.mirror.mu.Unlock()
+		if seen == v.Tables {
+			<-changed
+		}
 	}
 }
 
