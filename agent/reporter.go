@@ -58,10 +58,7 @@ func (r *reporter) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if units == nil {
-		units = []store.UnitState{}
-	}
-	data, err := store.Marshal(store.StatesRecord{Units: units})
+	data, err := store.Marshal(store.StatesRecord{Units: store.PackStates(units)})
 	if err != nil || bytes.Equal(data, r.written) {
 		return err
 	}

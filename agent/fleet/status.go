@@ -178,7 +178,7 @@ func (v View) placements() map[string][]placement {
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
-		for _, u := range v.Schedule[id].Record.Units {
+		for u := range v.Schedule[id].Record.Each() {
 			where[u.Name] = append(where[u.Name], placement{host: id, scheduled: u})
 		}
 	}
@@ -205,7 +205,7 @@ type spot struct{ unit, host string }
 func (v View) reported() map[spot]store.UnitState {
 	states := map[spot]store.UnitState{}
 	for id, r := range v.States {
-		for _, s := range r.Record.Units {
+		for s := range r.Record.Each() {
 			states[spot{s.Name, id}] = s
 		}
 	}
@@ -259,7 +259,7 @@ func (v View) leaving(where map[string][]placement) []api.UnitStatus {
 		if !v.Ready(id) {
 			continue
 		}
-		for _, s := range r.Record.Units {
+		for s := range r.Record.Each() {
 			if slices.ContainsFunc(where[s.Name], func(p placement) bool { return p.host == id }) {
 				continue
 			}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/instances"
 )
 
@@ -247,7 +246,7 @@ func TestPatternsOfReplicas(t *testing.T) {
 		}})
 		var apart []string
 		for _, u := range w.units {
-			if template, n, ok := unitfile.Replica(u.Name); ok && template == "web@.service" {
+			if template, n, ok := instances.Split(u.Name); ok && template == "web@.service" {
 				apart = append(apart, fmt.Sprint(n))
 			}
 		}

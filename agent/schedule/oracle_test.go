@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 )
 
 // oracle decides as Decide does, with no index at all: it looks at every host and every unit each time, and at every
@@ -66,7 +67,7 @@ func oneByOne(s Snapshot) Snapshot {
 			units = append(units, u)
 		}
 		for n := range u.Replicas {
-			name := unitfile.ReplicaName(u.Name, n+1)
+			name := instances.Name(u.Name, n+1)
 			if unitOf(s, name) == nil {
 				units = append(units, Unit{Name: name, Requirements: u.Requirements})
 			}
@@ -84,7 +85,7 @@ func wherever(s Snapshot) map[string]string {
 	}
 	for _, span := range s.Spans {
 		for n := range span.Instances.All() {
-			placed[unitfile.ReplicaName(span.Template, n)] = span.Host
+			placed[instances.Name(span.Template, n)] = span.Host
 		}
 	}
 	return placed
@@ -92,8 +93,8 @@ func wherever(s Snapshot) map[string]string {
 
 // namesLess orders names, those of replicas by their numbers.
 func namesLess(a, b string) bool {
-	baseA, numberA, _ := unitfile.Replica(a)
-	baseB, numberB, _ := unitfile.Replica(b)
+	baseA, numberA, _ := instances.Split(a)
+	baseB, numberB, _ := instances.Split(b)
 	return cmp.Or(strings.Compare(cmp.Or(baseA, a), cmp.Or(baseB, b)), cmp.Compare(numberA, numberB)) < 0
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/instances"
 )
 
@@ -20,7 +19,7 @@ func (w *world) addPlacements(s Snapshot) {
 	for _, span := range s.Spans {
 		rest := span.Instances
 		for n := range w.unitsAmong(span).All() {
-			w.placeUnit(unitfile.ReplicaName(span.Template, n), span.Host)
+			w.placeUnit(instances.Name(span.Template, n), span.Host)
 			rest = rest.Minus(one(n))
 		}
 		if len(rest) > 0 {
@@ -29,7 +28,7 @@ func (w *world) addPlacements(s Snapshot) {
 		}
 	}
 	for name, host := range s.Placed {
-		template, n, ok := unitfile.Replica(name)
+		template, n, ok := instances.Split(name)
 		switch u := w.byName[name]; {
 		case u != nil:
 			w.placeUnit(name, host)

@@ -123,7 +123,7 @@ func genTemplates(t *rapid.T, s *Snapshot) {
 func named(placed map[string]string, template string) instances.Set {
 	var set instances.Set
 	for name := range placed {
-		if of, n, ok := unitfile.Replica(name); ok && of == template {
+		if of, n, ok := instances.Split(name); ok && of == template {
 			set = set.Union(one(n))
 		}
 	}
@@ -163,7 +163,7 @@ func singly(ds []Decision) []Decision {
 		}
 		for n := range d.Instances.All() {
 			e := d
-			e.Unit, e.Instances = unitfile.ReplicaName(d.Unit, n), nil
+			e.Unit, e.Instances = instances.Name(d.Unit, n), nil
 			each = append(each, e)
 		}
 	}
@@ -194,7 +194,7 @@ func counted(s Snapshot, placed map[string]string) map[string]string {
 	result := make(map[string]string)
 	counts := make(map[string]int)
 	for name, host := range placed {
-		template, _, ok := unitfile.Replica(name)
+		template, _, ok := instances.Split(name)
 		if u := unitOf(s, template); !ok || u == nil || unitOf(s, name) != nil {
 			result[name] = host
 			continue

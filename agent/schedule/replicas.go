@@ -62,7 +62,7 @@ func (w *world) addGroups(wanted []Unit, single []string) []unit {
 		}
 	}
 	for _, name := range w.singledOut(wanted, single) {
-		if template, n, ok := unitfile.Replica(name); ok && byTemplate[template].take(n) {
+		if template, n, ok := instances.Split(name); ok && byTemplate[template].take(n) {
 			units = append(units, w.newReplica(byTemplate[template], n))
 		}
 	}
@@ -86,7 +86,7 @@ func (w *world) addSingles(wanted []Unit, byTemplate map[string]*group) []unit {
 			continue
 		}
 		each := w.newUnit(u)
-		if template, n, ok := unitfile.Replica(u.Name); ok {
+		if template, n, ok := instances.Split(u.Name); ok {
 			each.base, each.number = template, n
 			if g := byTemplate[template]; g != nil {
 				g.numbers = g.numbers.Minus(one(n))
@@ -169,14 +169,14 @@ func (w *world) apart(g *group) instances.Set {
 // matchedBy returns the instances whose names a pattern matches.
 func (g *group) matchedBy(p *pattern) instances.Set {
 	if !p.glob {
-		if template, n, ok := unitfile.Replica(p.text); ok && template == g.template && g.numbers.Has(n) {
+		if template, n, ok := instances.Split(p.text); ok && template == g.template && g.numbers.Has(n) {
 			return one(n)
 		}
 		return nil
 	}
 	var matched []instances.Range
 	for n := range g.numbers.All() {
-		if matchPattern(p.text, unitfile.ReplicaName(g.template, n)) {
+		if matchPattern(p.text, instances.Name(g.template, n)) {
 			matched = append(matched, instances.Range{First: n, Last: n})
 		}
 	}

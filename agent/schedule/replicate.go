@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/instances"
 )
 
@@ -197,5 +196,5 @@ func (w *world) rivalReplica(u *unit, at int32) string {
 
 // named is the group's unit as one of the instances.
 func (g *group) named(n int) *Unit {
-	return &Unit{Name: unitfile.ReplicaName(g.template, n), Requirements: g.Requirements}
+	return &Unit{Name: instances.Name(g.template, n), Requirements: g.Requirements}
 }

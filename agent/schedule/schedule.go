@@ -107,7 +107,7 @@ func After(s Snapshot, decisions []Decision) Snapshot {
 			spans.add(d.Unit, d.To, d.Instances)
 			continue
 		}
-		if template, n, ok := unitfile.Replica(d.Unit); ok {
+		if template, n, ok := instances.Split(d.Unit); ok {
 			spans.remove(template, d.From, instances.Of(instances.Range{First: n, Last: n}))
 		}
 		if delete(placed, d.Unit); d.To != "" {
@@ -124,7 +124,7 @@ func leaveEach(placed map[string]string, d Decision) {
 		return
 	}
 	for n := range d.Instances.All() {
-		delete(placed, unitfile.ReplicaName(d.Unit, n))
+		delete(placed, instances.Name(d.Unit, n))
 	}
 }
 

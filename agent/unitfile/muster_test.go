@@ -151,18 +151,3 @@ func TestHasOwnRules(t *testing.T) {
 		}
 	}
 }
-
-func TestReplica(t *testing.T) {
-	for name, want := range map[string]int{
-		"web@1.service": 1, "web@200000.service": 200000, "web@0.service": 0, "web@07.service": 0, "web@a.service": 0,
-		"web@.service": 0, "web.service": 0, "web@-1.service": 0, "web@+1.service": 0, "1.service": 0,
-	} {
-		template, n, ok := unitfile.Replica(name)
-		if ok != (want > 0) || n != want && ok {
-			t.Errorf("%s is instance %d of %q, %v", name, n, template, ok)
-		}
-		if ok && unitfile.ReplicaName(template, n) != name {
-			t.Errorf("%s becomes %s", name, unitfile.ReplicaName(template, n))
-		}
-	}
-}

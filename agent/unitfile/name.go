@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/musterhq/muster/cloudconfig/finding"
@@ -63,33 +62,6 @@ func Template(name string) (string, bool) {
 	}
 	return n.prefix + "@" + n.suffix, true
 }
-
-// Replica takes apart the name of one of a template's replicas, whose instances are numbered from 1: web@.service and 7
-// for web@7.service. It is false for all other names, web@07.service among them.
-func Replica(name string) (template string, number int, ok bool) {
-	at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.')
-	if at < 0 || dot < at || !isNumber(name[at+1:dot]) {
-		return "", 0, false
-	}
-	number, err := strconv.Atoi(name[at+1 : dot])
-	if err != nil {
-		return "", 0, false
-	}
-	return name[:at+1] + name[dot:], number, true
-}
-
-// isNumber is true for decimals from 1, without leading zeros.
-func isNumber(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != "" && s[0] != '0'
-}
-
-// ReplicaName returns the name of a template's instance with a number: web@7.service.
-func ReplicaName(template string, number int) string { return Instance(template, strconv.Itoa(number)) }
 
 // IsTemplate says whether the name is that of a template: web@.service.
 func IsTemplate(name string) bool {

@@ -92,3 +92,18 @@ func TestJSON(t *testing.T) {
 		t.Fatalf("%v, want %v", out, in)
 	}
 }
+
+func TestNames(t *testing.T) {
+	for name, want := range map[string]int{
+		"web@1.service": 1, "web@200000.service": 200000, "web@0.service": 0, "web@07.service": 0, "web@a.service": 0,
+		"web@.service": 0, "web.service": 0, "web@-1.service": 0, "web@+1.service": 0, "1.service": 0,
+	} {
+		template, n, ok := Split(name)
+		if ok != (want > 0) || n != want && ok {
+			t.Errorf("%s is instance %d of %q, %v", name, n, template, ok)
+		}
+		if ok && Name(template, n) != name {
+			t.Errorf("%s becomes %s", name, Name(template, n))
+		}
+	}
+}

@@ -22,7 +22,8 @@ type Tables struct {
 	Alive    map[string]Entry[Alive]          // by host ID
 	Units    map[string]Entry[UnitRecord]     // by unit name
 	Files    map[string][]byte                // by SHA-256
-	Schedule map[string]Entry[ScheduleRecord] // by host ID
+	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
+	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
 	States   map[string]Entry[StatesRecord]   // by host ID
 	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
 	Candidates map[string]Candidate
@@ -54,7 +55,7 @@ func NewTables() *Tables {
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
-		Candidates: make(map[string]Candidate), Bad: make(map[string]error),
+		Parts: make(map[string]Parts), Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
 }
 
@@ -91,7 +92,6 @@ var columns = []column{
 	columnOf(PrefixHosts, func(t *Tables) map[string]Entry[HostRecord] { return t.Hosts }),
 	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
 	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
-	columnOf(PrefixSchedule, func(t *Tables) map[string]Entry[ScheduleRecord] { return t.Schedule }),
 	columnOf(PrefixStates, func(t *Tables) map[string]Entry[StatesRecord] { return t.States }),
 	{
 		prefix: PrefixFiles,
@@ -133,6 +133,9 @@ func (t *Tables) set(item Item) {
 }
 
 func (t *Tables) decode(item Item) error {
+	if id, part, ok := partOf(item.Key); ok {
+		return t.setPart(id, part, item)
+	}
 	if item.Key == KeyCluster {
 		r, err := Unmarshal[Cluster](item.Value)
 		t.Cluster = Entry[Cluster]{Record: r, Revision: item.ModRevision}
@@ -154,6 +157,9 @@ func (t *Tables) remove(key string) {
 	delete(t.Bad, key)
 	if key == KeyCluster {
 		t.Cluster = Entry[Cluster]{}
+	}
+	if id, part, ok := partOf(key); ok {
+		t.removePart(id, part)
 	}
 	for _, c := range columns {
 		if name, ok := KeyName(c.prefix, key); ok {
