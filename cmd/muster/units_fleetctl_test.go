@@ -121,7 +121,7 @@ func (f *noting) PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 }
 
 func TestRestart(t *testing.T) {
-	f := &noting{smallFleet: newSmallFleet()}
+	f := &noting{smallFleet: newSmallFleet("web@.service")}
 	for _, name := range []string{"web@1.service", "web@2.service"} {
 		f.units[name] = api.Unit{Name: name, Content: "[Service]\nExecStart=/bin/web\n", Desired: "launched"}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,8 @@ func (c *cli) restartCommand() *cobra.Command {
 		Use:   "restart UNIT...",
 		Short: "stop units and start them again, one after the other",
 		Long: `restart stops units and starts them again where they are. It goes on to the next when one runs again, so that what
-runs several times goes on meanwhile; with --no-block, when it was told to start.`,
+runs several times goes on meanwhile; with --no-block, when it was told to start. With a pattern, units that were not
+started are left alone.`,
 		Args:              takes(1, -1, "the name of a unit"),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -30,7 +32,11 @@ runs several times goes on meanwhile; with --no-block, when it was told to start
 				return err
 			}
 			for i, name := range names {
-				if err := c.restart(ctx, f, name, flags); err != nil {
+				err := c.restart(ctx, f, name, flags)
+				if errors.Is(err, errNotLaunched) && hasPattern(args) {
+					continue
+				}
+				if err != nil {
 					return some(i, err)
 				}
 			}
@@ -41,6 +47,8 @@ runs several times goes on meanwhile; with --no-block, when it was told to start
 	return cmd
 }
 
+var errNotLaunched = errors.New("not launched")
+
 // restart stops a unit that was started, waits until it has stopped, and starts it.
 func (c *cli) restart(ctx context.Context, f fleet, name string, flags waitFlags) error {
 	u, err := f.Unit(ctx, name)
@@ -48,7 +56,7 @@ func (c *cli) restart(ctx context.Context, f fleet, name string, flags waitFlags
 		return fmt.Errorf("cannot restart %s: %w", name, err)
 	}
 	if u.Desired != string(store.DesiredLaunched) {
-		return failed("`muster units start "+name+"` starts it", "cannot restart %s: it is %s, not launched", name, u.Desired)
+		return failed("`muster units start "+name+"` starts it", "cannot restart %s: it is %s, %w", name, u.Desired, errNotLaunched)
 	}
 	for _, step := range []struct {
 		desired store.Desired
