@@ -18,6 +18,28 @@ func unitAt(name string, desired store.Desired, seats []fleet.Seat) Unit {
 	return u
 }
 
+// progress is fleet's words for how far a unit has come, in order.
+var progress = []string{stateInactive, stateLoaded, stateLaunched}
+
+// templateAt is a template that asks for replicas, without its options. It is on many machines and so on none, and where
+// the last of its replicas is on the way to what is desired.
+func templateAt(name string, record store.UnitRecord, seats []fleet.Seat) Unit {
+	u := Unit{Name: name, DesiredState: string(record.Desired), CurrentState: stateInactive}
+	placed, least, most := 0, len(progress)-1, 0
+	for _, s := range seats {
+		at := slices.Index(progress, currentState(s))
+		least, most = min(least, at), max(most, at)
+		placed += s.Count
+	}
+	switch {
+	case record.Desired == store.DesiredInactive && placed > 0, record.Desired == store.DesiredLoaded && placed >= record.Replicas:
+		u.CurrentState = progress[max(most, 1)]
+	case record.Desired == store.DesiredLaunched && placed >= record.Replicas:
+		u.CurrentState = progress[least]
+	}
+	return u
+}
+
 // currentState is fleet's word for how far a unit has come on a host. A host that is lost vouches for nothing. What has
 // the contents that it shall not have any more is loaded at best, so that who waits for new ones waits for them.
 func currentState(s fleet.Seat) string {

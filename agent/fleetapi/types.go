@@ -94,23 +94,21 @@ func optionsOf(f unitfile.File) []UnitOption {
 	return options
 }
 
-// fileOf is the text of a unit file with these options. It reads as the same options again, or the options are at fault:
-// a line break in a name would make something else of them.
-func fileOf(name string, options []UnitOption) ([]byte, []UnitOption, error) {
+// fileOf is the unit file with these options. As text it reads as the same options again, or they are at fault: a line
+// break in a name would make something else of them.
+func fileOf(name string, options []UnitOption) (unitfile.File, error) {
 	var f unitfile.File
 	for _, o := range options {
 		f.Options = append(f.Options, unitfile.Option{Section: o.Section, Name: o.Name, Value: o.Value})
 	}
-	text := f.Bytes()
-	parsed, _, err := unitfile.Parse(name, text)
+	parsed, _, err := unitfile.Parse(name, f.Bytes())
 	if err != nil {
-		return nil, nil, badRequest("cannot use the options: %v", err)
+		return unitfile.File{}, badRequest("cannot use the options: %v", err)
 	}
-	read := optionsOf(parsed)
-	if i := firstDifference(read, options); i >= 0 {
-		return nil, nil, badRequest("cannot use the options: in a unit file, number %d of them reads as something else", i+1)
+	if i := firstDifference(optionsOf(parsed), options); i >= 0 {
+		return unitfile.File{}, badRequest("cannot use the options: in a unit file, number %d of them reads as something else", i+1)
 	}
-	return text, read, nil
+	return parsed, nil
 }
 
 // firstDifference is the first index at which options differ, but for white space around values, or -1.

@@ -82,7 +82,12 @@ func (s *Server) units(ctx context.Context, list []wanted) ([]Unit, error) {
 	units := make([]Unit, len(list))
 	file := func(u wanted) (string, string) { return u.name, u.record.File }
 	err = each(ctx, &s.contents, list, file, func(i int, c content) {
-		units[i] = unitAt(list[i].name, list[i].record.Desired, seats[list[i].name])
+		name, record := list[i].name, list[i].record
+		if record.Replicated {
+			units[i] = templateAt(name, record, v.ReplicaSeats(name))
+		} else {
+			units[i] = unitAt(name, record.Desired, seats[name])
+		}
 		units[i].Options = c.options
 		if c.global {
 			units[i].CurrentState, units[i].MachineID = "", ""
@@ -103,7 +108,7 @@ func (s *Server) record(ctx context.Context, name string) (record store.UnitReco
 
 // setUnit makes a unit, replaces its options, or changes its desired state.
 func (s *Server) setUnit(w http.ResponseWriter, r *http.Request) error {
-	u, text, err := readUnit(r)
+	u, err := readUnit(r)
 	if err != nil {
 		return err
 	}
@@ -117,13 +122,18 @@ func (s *Server) setUnit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if u.text == nil {
+		u.replicated = record.Replicated
+	}
 	change := api.Unit{Name: u.Name, Desired: u.DesiredState}
 	status := http.StatusNoContent
 	switch {
-	case !known && text == nil:
+	case !u.replicated && unitfile.IsTemplate(u.Name) && u.DesiredState != "" && u.DesiredState != stateInactive:
+		return badRequest("%s is a template: only its instances can be %s", u.Name, u.DesiredState)
+	case !known && u.text == nil:
 		return errNothingToMake()
-	case !known, text != nil && !slices.Equal(has.options, u.Options):
-		change.Content, status = string(text), http.StatusCreated
+	case !known, u.text != nil && !slices.Equal(has.options, u.Options):
+		change.Content, status = string(u.text), http.StatusCreated
 	case u.DesiredState == "":
 		return refuse(http.StatusConflict, "must provide DesiredState to update existing unit")
 	}
@@ -142,40 +152,39 @@ func errNothingToMake() *Error {
 	return refuse(http.StatusConflict, "unit does not exist and options field empty")
 }
 
-// readUnit is what a request wants, and the text of its unit file, nil without options.
-func readUnit(r *http.Request) (Unit, []byte, error) {
+// submission is what a request wants of a unit.
+type submission struct {
+	Unit
+	text       []byte // of its unit file, nil without options
+	replicated bool   // the file asks for replicas
+}
+
+func readUnit(r *http.Request) (u submission, err error) {
 	if err := checkContentType(r.Header); err != nil {
-		return Unit{}, nil, err
+		return u, err
 	}
-	var u Unit
-	if err := decode(r, &u); err != nil {
-		return u, nil, err
+	if err := decode(r, &u.Unit); err != nil {
+		return u, err
 	}
 	name := r.PathValue("name")
 	if u.Name == "" {
 		u.Name = name
 	}
 	if u.Name != name {
-		return u, nil, badRequest("name in URL %q differs from unit name in request body %q", name, u.Name)
+		return u, badRequest("name in URL %q differs from unit name in request body %q", name, u.Name)
 	}
 	if err := unitfile.CheckName(name); err != nil {
-		return u, nil, badRequest("%v", err)
+		return u, badRequest("%v", err)
 	}
-	switch u.DesiredState {
-	case "", stateInactive:
-	case stateLoaded, stateLaunched:
-		if unitfile.IsTemplate(name) {
-			return u, nil, badRequest("%s is a template: only its instances can be %s", name, u.DesiredState)
-		}
-	default:
-		return u, nil, badRequest("there is no desired state %q; use inactive, loaded or launched", u.DesiredState)
+	if u.DesiredState != "" && !slices.Contains(progress, u.DesiredState) {
+		return u, badRequest("there is no desired state %q; use inactive, loaded or launched", u.DesiredState)
 	}
 	if len(u.Options) == 0 {
-		return u, nil, nil
+		return u, nil
 	}
-	text, options, err := fileOf(name, u.Options)
-	u.Options = options
-	return u, text, err
+	f, err := fileOf(name, u.Options)
+	u.text, u.Options, u.replicated = f.Bytes(), optionsOf(f), f.Muster(name).Replicated
+	return u, err
 }
 
 // checkContentType wants exactly one type, JSON, whatever its parameters.

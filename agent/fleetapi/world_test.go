@@ -12,6 +12,7 @@ import (
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -53,6 +54,8 @@ func machine(n string) string { return strings.Repeat(n, 32) }
 //	schedule N [UNIT DESIRED]...        everything that a machine shall have
 //	report N [UNIT LOAD ACTIVE SUB]...  everything that it says it has, with the contents of now
 //	store away|back
+//
+// Replicas of a template are written web@.service#1-3.
 func (w *world) tell(line string) {
 	w.t.Helper()
 	word := strings.Fields(line)
@@ -69,16 +72,18 @@ func (w *world) tell(line string) {
 	case "schedule":
 		record := store.ScheduleRecord{}
 		for unit := range slices.Chunk(word[2:], 2) {
+			name, replicas := w.replicas(unit[0])
 			record.Units = append(record.Units, store.ScheduledUnit{
-				Name: unit[0], File: w.fileOf(unit[0]), Desired: store.Desired(unit[1]),
+				Name: name, File: w.fileOf(name), Desired: store.Desired(unit[1]), Instances: replicas,
 			})
 		}
 		write(w, store.ScheduleKey(machine(word[1])), store.Marshal[store.ScheduleRecord], record)
 	case "report":
 		record := store.StatesRecord{}
 		for unit := range slices.Chunk(word[2:], 4) {
+			name, replicas := w.replicas(unit[0])
 			record.Units = append(record.Units, store.UnitState{
-				Name: unit[0], File: w.fileOf(unit[0]), Load: unit[1], Active: unit[2], Sub: unit[3],
+				Name: name, File: w.fileOf(name), Load: unit[1], Active: unit[2], Sub: unit[3], Instances: replicas,
 			})
 		}
 		write(w, store.StatesKey(machine(word[1])), store.Marshal[store.StatesRecord], record)
@@ -106,9 +111,27 @@ func (w *world) join(n, address string, labels []string) {
 	write(w, store.AliveKey(h.ID), store.Marshal[store.Alive], store.Alive{})
 }
 
+// replicas takes a word of tell apart.
+func (w *world) replicas(word string) (name string, set instances.Set) {
+	w.t.Helper()
+	name, text, ok := strings.Cut(word, "#")
+	if !ok {
+		return name, nil
+	}
+	set, err := instances.Parse(text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return name, set
+}
+
+// fileOf is the file of a unit, or of a replica's template.
 func (w *world) fileOf(unit string) string {
 	w.t.Helper()
 	item, err := w.store.Get(w.t.Context(), store.UnitKey(unit))
+	if template, _, ok := instances.Split(unit); ok && err == nil && item.ModRevision == 0 {
+		item, err = w.store.Get(w.t.Context(), store.UnitKey(template))
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
