@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench fuzz lab lab-systemd lab-nspawn lab-libvirt image clean
+.PHONY: help build up status kill down test lint bench bench-million fuzz lab lab-systemd lab-nspawn lab-libvirt image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: ## formatting, vet, staticcheck, go.mod, known vulnerabilities
 
 bench: ## benchmarks, with allocations; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-million: ## a million instances on 5,000 simulated hosts through a real etcd of three members
+	$(GO) test -tags lab -count=1 -v -timeout 10m -run TestMillion ./agent/runtime/sim
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

@@ -131,10 +131,7 @@ func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sam
 			}
 		}
 	}
-	replicas := map[site]instances.Set{}
-	for _, span := range after.Spans {
-		replicas[site{span.Host, span.Template}] = span.Instances
-	}
+	replicas := map[site]instances.Set{} // placed by their own names
 	for name, id := range after.Placed {
 		if _, own := v.Units[name]; own {
 			r.addUnit(name, id)
@@ -142,6 +139,11 @@ func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sam
 			at := site{id, template}
 			replicas[at] = replicas[at].Union(instances.Of(instances.Range{First: n, Last: n}))
 		}
+	}
+	for _, span := range after.Spans {
+		at := site{span.Host, span.Template}
+		r.addReplicas(at, span.Instances.Union(replicas[at]))
+		delete(replicas, at)
 	}
 	for at, set := range replicas {
 		r.addReplicas(at, set)
@@ -162,20 +164,18 @@ type renderer struct {
 	View
 	sameRun func(a, b string) bool
 	units   map[string][]store.ScheduledUnit // by host
-	was     map[site][]store.ScheduledUnit   // made when first asked for
 }
 
-// before is what a host's schedule has of a unit or template so far.
+// before is what a host's schedule has of a template so far.
 func (r *renderer) before(at site) []store.ScheduledUnit {
-	if r.was == nil {
-		r.was = make(map[site][]store.ScheduledUnit)
-		for id, host := range r.Schedule {
-			for _, u := range host.Record.Units {
-				r.was[site{id, u.Name}] = append(r.was[site{id, u.Name}], u)
-			}
-		}
+	units := r.Schedule[at.host].Record.Units
+	compare := func(u store.ScheduledUnit, name string) int { return cmp.Compare(u.Name, name) }
+	i, _ := slices.BinarySearchFunc(units, at.name, compare)
+	n := i
+	for n < len(units) && units[n].Name == at.name {
+		n++
 	}
-	return r.was[at]
+	return units[i:n]
 }
 
 func (r *renderer) addUnit(name, id string) {
@@ -185,20 +185,23 @@ func (r *renderer) addUnit(name, id string) {
 
 func (r *renderer) addReplicas(at site, set instances.Set) {
 	record := r.Units[at.name].Record
-	files := map[string]instances.Set{}
-	for _, was := range r.before(at) {
-		if was.File != record.File && r.sameRun(was.File, record.File) {
-			files[was.File] = files[was.File].Union(was.Instances.Intersect(set))
-			set = set.Minus(was.Instances)
-		}
-	}
-	files[record.File] = set
-	for file, set := range files {
+	add := func(file string, set instances.Set) {
 		if len(set) > 0 {
 			r.units[at.host] = append(r.units[at.host],
 				store.ScheduledUnit{Name: at.name, File: file, Desired: record.Desired, Instances: set})
 		}
 	}
+	old := map[string]instances.Set{}
+	for _, was := range r.before(at) {
+		if was.File != record.File && r.sameRun(was.File, record.File) {
+			old[was.File] = old[was.File].Union(was.Instances.Intersect(set))
+			set = set.Minus(was.Instances)
+		}
+	}
+	for file, kept := range old {
+		add(file, kept)
+	}
+	add(record.File, set)
 }
 
 func (r *renderer) records() map[string]store.ScheduleRecord {

@@ -346,10 +346,25 @@ func (w *world) decisions() []Decision {
 	for _, g := range w.groups {
 		ds = append(ds, w.decideGroup(g)...)
 	}
-	slices.SortFunc(ds, func(a, b Decision) int {
-		return cmp.Or(strings.Compare(a.Unit, b.Unit), cmp.Compare(a.Kind, b.Kind), strings.Compare(a.From, b.From),
-			strings.Compare(a.To, b.To), strings.Compare(a.Reason, b.Reason))
-	})
+	slices.SortFunc(ds, compareDecisions)
+	return merged(ds)
+}
+
+func compareDecisions(a, b Decision) int {
+	return cmp.Or(strings.Compare(a.Unit, b.Unit), cmp.Compare(a.Kind, b.Kind), strings.Compare(a.From, b.From),
+		strings.Compare(a.To, b.To), strings.Compare(a.Reason, b.Reason))
+}
+
+// merged makes one decision of those that are the same but for their instances.
+func merged(sorted []Decision) []Decision {
+	ds := sorted[:0]
+	for _, d := range sorted {
+		if last := len(ds) - 1; last >= 0 && compareDecisions(ds[last], d) == 0 {
+			ds[last].Instances = ds[last].Instances.Union(d.Instances)
+			continue
+		}
+		ds = append(ds, d)
+	}
 	return ds
 }
 

@@ -9,9 +9,12 @@ import "slices"
 // room, or a global unit before it by name. Lost hosts are included: what a lost host runs, if it runs at all, is not known here, and taking
 // its global units off its schedule would only stop and start them when it comes back.
 func GlobalHosts(s Snapshot) map[string][]string {
+	result := make(map[string][]string)
+	if !slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Requirements.Global }) {
+		return result
+	}
 	w := newWorld(s)
 	w.settleHome()
-	result := make(map[string][]string)
 	for i := range w.units {
 		u := w.units[i]
 		if !u.Requirements.Global {

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -15,17 +14,13 @@ func (w *world) addPlacements(s Snapshot) {
 	for _, g := range w.groups {
 		groups[g.template] = g
 	}
-	on := make(map[spot]instances.Set)
 	for _, span := range s.Spans {
 		rest := span.Instances
 		for n := range w.unitsAmong(span).All() {
 			w.placeUnit(instances.Name(span.Template, n), span.Host)
 			rest = rest.Minus(one(n))
 		}
-		if len(rest) > 0 {
-			at := spot{span.Template, span.Host}
-			on[at] = on[at].Union(rest)
-		}
+		w.placeSpan(groups[span.Template], Span{Template: span.Template, Host: span.Host, Instances: rest})
 	}
 	for name, host := range s.Placed {
 		template, n, ok := instances.Split(name)
@@ -33,31 +28,14 @@ func (w *world) addPlacements(s Snapshot) {
 		case u != nil:
 			w.placeUnit(name, host)
 		case ok && groups[template] != nil && groups[template].numbers.Has(n):
-			at := spot{template, host}
-			on[at] = on[at].Union(one(n))
+			w.placeSpan(groups[template], Span{Template: template, Host: host, Instances: one(n)})
 		default:
 			w.unwanted = append(w.unwanted, Decision{Unit: name, Kind: Remove, From: host, Reason: unwanted})
 		}
 	}
-	for _, at := range sortedSpots(on) {
-		w.placeSpan(groups[at.template], at, on[at])
-	}
 }
 
 const unwanted = "no longer wanted"
-
-func sortedSpots(on map[spot]instances.Set) []spot {
-	spots := make([]spot, 0, len(on))
-	for at := range on {
-		spots = append(spots, at)
-	}
-	slices.SortFunc(spots, compareSpots)
-	return spots
-}
-
-func compareSpots(a, b spot) int {
-	return cmp.Or(strings.Compare(a.template, b.template), strings.Compare(a.host, b.host))
-}
 
 // unitsAmong returns the instances of a span that are decided on one by one.
 func (w *world) unitsAmong(span Span) instances.Set {
@@ -86,23 +64,23 @@ func (w *world) placeUnit(name, host string) {
 }
 
 // placeSpan notes where instances of a group are; for now as pending, until keep has looked at them.
-func (w *world) placeSpan(g *group, at spot, set instances.Set) {
-	stray := set
+func (w *world) placeSpan(g *group, span Span) {
+	stray := span.Instances
 	if g != nil {
-		stray = set.Minus(g.numbers)
+		stray = stray.Minus(g.numbers)
 	}
 	if len(stray) > 0 {
 		w.unwanted = append(w.unwanted,
-			Decision{Unit: at.template, Instances: stray, Kind: Remove, From: at.host, Reason: unwanted})
+			Decision{Unit: span.Template, Instances: stray, Kind: Remove, From: span.Host, Reason: unwanted})
 	}
 	if g == nil {
 		return
 	}
 	home := none
-	if n, ok := w.byID[at.host]; ok {
+	if n, ok := w.byID[span.Host]; ok {
 		home = n
 	}
-	for _, r := range set.Intersect(g.numbers) {
-		g.pending = append(g.pending, &batch{Range: r, from: at.host, home: home})
+	for _, r := range span.Instances.Minus(stray) {
+		g.pending = append(g.pending, &batch{Range: r, from: span.Host, home: home})
 	}
 }

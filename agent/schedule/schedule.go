@@ -14,7 +14,10 @@
 package schedule
 
 import (
+	"cmp"
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/instances"
@@ -96,25 +99,25 @@ type Decision struct {
 func After(s Snapshot, decisions []Decision) Snapshot {
 	placed := make(map[string]string, len(s.Placed)+len(decisions))
 	maps.Copy(placed, s.Placed)
-	spans := newSpans(s.Spans)
+	leave, come := make(spans), make(spans)
 	for _, d := range decisions {
 		if d.Kind == Wait {
 			continue
 		}
 		if d.Instances != nil {
 			leaveEach(placed, d)
-			spans.remove(d.Unit, d.From, d.Instances)
-			spans.add(d.Unit, d.To, d.Instances)
+			leave.add(d.Unit, d.From, d.Instances)
+			come.add(d.Unit, d.To, d.Instances)
 			continue
 		}
 		if template, n, ok := instances.Split(d.Unit); ok {
-			spans.remove(template, d.From, instances.Of(instances.Range{First: n, Last: n}))
+			leave.add(template, d.From, one(n))
 		}
 		if delete(placed, d.Unit); d.To != "" {
 			placed[d.Unit] = d.To
 		}
 	}
-	s.Placed, s.Spans = placed, spans.list()
+	s.Placed, s.Spans = placed, changed(s.Spans, leave, come)
 	return s
 }
 
@@ -128,18 +131,10 @@ func leaveEach(placed map[string]string, d Decision) {
 	}
 }
 
-// spans is the instances on hosts, by template and host.
+// spans is instances by template and host.
 type spans map[spot]instances.Set
 
 type spot struct{ template, host string }
-
-func newSpans(list []Span) spans {
-	s := make(spans, len(list))
-	for _, each := range list {
-		s.add(each.Template, each.Host, each.Instances)
-	}
-	return s
-}
 
 func (s spans) add(template, host string, set instances.Set) {
 	if host != "" {
@@ -147,19 +142,22 @@ func (s spans) add(template, host string, set instances.Set) {
 	}
 }
 
-func (s spans) remove(template, host string, set instances.Set) {
-	if was, ok := s[spot{template, host}]; ok {
-		s[spot{template, host}] = was.Minus(set)
-	}
-}
-
-// list returns the spans sorted by template and host, without empty ones.
-func (s spans) list() []Span {
-	var list []Span
-	for _, at := range sortedSpots(s) {
-		if set := s[at]; len(set) > 0 {
-			list = append(list, Span{Template: at.template, Host: at.host, Instances: set})
+// changed returns the spans without those that leave and with those that come.
+func changed(was []Span, leave, come spans) []Span {
+	is := make([]Span, 0, len(was)+len(come))
+	for _, span := range was {
+		at := spot{span.Template, span.Host}
+		span.Instances = span.Instances.Minus(leave[at]).Union(come[at])
+		if delete(come, at); len(span.Instances) > 0 {
+			is = append(is, span)
 		}
 	}
-	return list
+	for _, at := range slices.SortedFunc(maps.Keys(come), compareSpots) {
+		is = append(is, Span{Template: at.template, Host: at.host, Instances: come[at]})
+	}
+	return is
+}
+
+func compareSpots(a, b spot) int {
+	return cmp.Or(strings.Compare(a.template, b.template), strings.Compare(a.host, b.host))
 }
