@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/musterhq/muster/cluster/instances"
@@ -61,14 +62,18 @@ func (v View) seatsAt(id string, wanted units) map[string]Seat {
 	}
 	scheduled, reported := v.Schedule[id].Record.Units, v.States[id].Record.Units
 	for i := range scheduled {
-		wanted.in(scheduled[i].Name, scheduled[i].Instances, func(name string) {
-			add(name, func(s *Seat) { s.Scheduled = &scheduled[i] })
-		})
+		if wanted.may(scheduled[i].Name) {
+			for name := range wanted.in(scheduled[i].Name, scheduled[i].Instances) {
+				add(name, func(s *Seat) { s.Scheduled = &scheduled[i] })
+			}
+		}
 	}
 	for i := range reported {
-		wanted.in(reported[i].Name, reported[i].Instances, func(name string) {
-			add(name, func(s *Seat) { s.Reported = &reported[i] })
-		})
+		if wanted.may(reported[i].Name) {
+			for name := range wanted.in(reported[i].Name, reported[i].Instances) {
+				add(name, func(s *Seat) { s.Reported = &reported[i] })
+			}
+		}
 	}
 	return here
 }
@@ -90,19 +95,25 @@ func wantedUnits(names []string) units {
 	return w
 }
 
+// may says at once of most entries of records that they are of no wanted unit.
+func (w units) may(name string) bool {
+	return len(w.named) == 0 || w.named[name] || len(w.replicas[name]) > 0
+}
+
 // in yields the wanted units among those that an entry of a record is of.
-func (w units) in(name string, set instances.Set, yield func(name string)) {
-	switch {
-	case set == nil && (len(w.named) == 0 || w.named[name]):
-		yield(name)
-	case len(w.named) == 0:
-		for n := range set.All() {
-			yield(instances.Name(name, n))
+func (w units) in(name string, set instances.Set) iter.Seq[string] {
+	all := len(w.named) == 0
+	return func(yield func(string) bool) {
+		if set == nil && (all || w.named[name]) && !yield(name) {
+			return
 		}
-	default:
-		for _, n := range w.replicas[name] {
-			if set.Has(n) {
-				yield(instances.Name(name, n))
+		numbers := slices.Values(w.replicas[name])
+		if all {
+			numbers = set.All()
+		}
+		for n := range numbers {
+			if set.Has(n) && !yield(instances.Name(name, n)) {
+				return
 			}
 		}
 	}

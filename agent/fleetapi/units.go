@@ -2,13 +2,11 @@ package fleetapi
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/agent/api"
-	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -16,19 +14,22 @@ import (
 func (s *Server) listUnits(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
 	defer cancel()
-	v, err := fleet.Load(ctx, s.Store, []string{store.PrefixUnits}, false)
+	all, err := s.Store.Range(ctx, store.PrefixUnits)
 	if err != nil {
 		return err
 	}
-	names, next, err := pageOf(r, slices.Sorted(maps.Keys(v.Units)))
+	items, next, err := pageOf(r, all.Items) // sorted by key, and so by name
 	if err != nil {
 		return err
 	}
-	records := make([]wanted, len(names))
-	for i, name := range names {
-		records[i] = wanted{name, v.Units[name].Record}
+	var list []wanted
+	for _, item := range items {
+		name, _ := store.KeyName(store.PrefixUnits, item.Key)
+		if record, err := store.Unmarshal[store.UnitRecord](item.Value); err == nil { // else a newer muster wrote it
+			list = append(list, wanted{name, record})
+		}
 	}
-	units, err := s.units(ctx, records)
+	units, err := s.units(ctx, list)
 	if err != nil {
 		return err
 	}
