@@ -60,6 +60,17 @@ type UnitStatus struct {
 	Load    string `json:"load,omitempty"`
 	Active  string `json:"active,omitempty"`
 	Sub     string `json:"sub,omitempty"`
+	// Replicas tells of all replicas of a template; Name is the template's then, and Host "". The replicas are entries of
+	// their own too, unless there are more than a thousand.
+	Replicas *ReplicaCounts `json:"replicas,omitempty"`
+}
+
+// ReplicaCounts is how many replicas a template asks for, and how far they have come.
+type ReplicaCounts struct {
+	Wanted  int `json:"wanted"`
+	Placed  int `json:"placed"` // have a host
+	Running int `json:"running"`
+	Failed  int `json:"failed"`
 }
 
 // The states of a unit in UnitStatus.

@@ -47,8 +47,10 @@ type template struct {
 // mix is four templates: one without rules, one spread over racks, one spread over hosts, one with reservations.
 func mix(replicas int) []template {
 	return []template{
-		{"web0@.service", "", replicas / 4}, {"web1@.service", "Spread=rack\n", replicas / 4},
-		{"web2@.service", "Spread=host\nPriority=5\n", replicas / 4}, {"web3@.service", "CPU=0.1\nMemory=256M\n", replicas / 4},
+		{"web0@.service", "", replicas / 4},
+		{"web1@.service", "Spread=rack\n", replicas / 4},
+		{"web2@.service", "Spread=host\nPriority=5\n", replicas / 4},
+		{"web3@.service", "CPU=0.1\nMemory=256M\n", replicas / 4},
 	}
 }
 
