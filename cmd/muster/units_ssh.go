@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -13,8 +15,10 @@ import (
 	"github.com/musterhq/muster/agent/api"
 )
 
-// sshFlags are what ssh is told beside the address.
+// sshFlags are where to log in, if the first argument does not say so, and what ssh is told beside the address.
 type sshFlags struct {
+	machine string
+	unit    string
 	user    string
 	port    int
 	forward bool
@@ -28,38 +32,56 @@ func (c *cli) sshCommand() *cobra.Command {
 		Long: `ssh runs the program of that name with the address of the host that a unit is on, or of a host by its name or the
 beginning of its ID. Which key it uses, and which host keys it trusts, is the affair of its own configuration.`,
 		Example:           "  muster units ssh web@1\n  muster units ssh --user core web@1 systemctl status web@1.service",
-		Args:              takes(1, -1, "the name of a unit or host"),
 		ValidArgsFunction: c.completeUnits,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case flags.machine != "" && flags.unit != "":
+				return usage("leave one of them out", "--machine and --unit both say where to log in")
+			case flags.machine != "" || flags.unit != "":
+				return nil
+			}
+			return takes(1, -1, "the name of a unit or host")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
+			what := cmp.Or(flags.machine, flags.unit)
+			if what == "" {
+				what, args = args[0], args[1:]
 			}
-			s, err := f.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
-			host, err := hostOf(s, args[0])
-			if err != nil {
-				return err
-			}
-			ssh := exec.CommandContext(cmd.Context(), "ssh", flags.arguments(host.Address, args[1:])...)
-			ssh.Stdin, ssh.Stdout, ssh.Stderr = c.in, c.out, c.err
-			err = ssh.Run()
-			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-				return failed("", "ssh to %s (%s) ended with status %d", host.Name, host.Address, exit.ExitCode())
-			}
-			if err != nil {
-				return fmt.Errorf("cannot run ssh: %w", err)
-			}
-			return nil
+			return c.ssh(cmd.Context(), what, args, flags)
 		},
 	}
+	cmd.Flags().StringVarP(&flags.machine, "machine", "m", "", "log in to this `HOST`; all arguments are the command")
+	cmd.Flags().StringVarP(&flags.unit, "unit", "u", "", "log in where this `UNIT` is; all arguments are the command")
 	cmd.Flags().StringVar(&flags.user, "user", "", "`USER` to log in as")
 	cmd.Flags().IntVar(&flags.port, "ssh-port", 0, "`PORT` of the hosts' SSH servers")
 	cmd.Flags().BoolVarP(&flags.forward, "forward-agent", "A", false, "let the host use this machine's SSH agent")
 	cmd.Flags().SetInterspersed(false) // what follows the name is the command's
 	return cmd
+}
+
+func (c *cli) ssh(ctx context.Context, what string, command []string, flags sshFlags) error {
+	f, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := f.Status(ctx)
+	if err != nil {
+		return err
+	}
+	host, err := hostOf(s, what)
+	if err != nil {
+		return err
+	}
+	ssh := exec.CommandContext(ctx, "ssh", flags.arguments(host.Address, command)...)
+	ssh.Stdin, ssh.Stdout, ssh.Stderr = c.in, c.out, c.err
+	err = ssh.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return failed("", "ssh to %s (%s) ended with status %d", host.Name, host.Address, exit.ExitCode())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot run ssh: %w", err)
+	}
+	return nil
 }
 
 func (f sshFlags) arguments(address string, command []string) []string {
