@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	manyContents = 512 // kept in memory
-	fetches      = 8   // at once
+	manyContents = 512     // kept in memory
+	muchContent  = 4 << 20 // bytes of unit files that they are made of, together
+	fetches      = 8       // at once
 )
 
 // content is what fleet's API says of a unit file.
@@ -29,6 +30,7 @@ type contents struct {
 
 	mu    sync.Mutex
 	known map[string]content // guarded by mu
+	size  int                // of their files; guarded by mu
 }
 
 // get reads a unit's file. One that is gone or cannot be read has no content: the units that have it are listed all the
@@ -52,10 +54,11 @@ func (c *contents) get(ctx context.Context, unit, sum string) (content, error) {
 	known = content{options: optionsOf(f), hash: f.Hash(), global: rules.Global}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known == nil || len(c.known) >= manyContents {
-		c.known = map[string]content{}
+	if c.known == nil || len(c.known) >= manyContents || c.size+len(item.Value) > muchContent {
+		c.known, c.size = map[string]content{}, 0
 	}
 	c.known[sum] = known
+	c.size += len(item.Value)
 	return known, nil
 }
 

@@ -4,8 +4,8 @@
 // It translates between fleet's words and the cluster's records and keeps no state of its own. Status codes, omitted
 // fields, page tokens and messages that clients of fleet rely on are those of COMPAT, section 1; where the old server was
 // wrong (a missing state, an unknown desired state) the answer is the proper one. What was submitted and who is a member is
-// read linearizably; where units are and how they do is at most a moment old. While the store is away every request is
-// answered with 503.
+// read linearizably; where units are and how they do is at most a moment old. While the store is away every question and
+// every change is answered with 503.
 //
 // Nobody is authenticated: who can connect may command. The package does not know who listens where, how changes reach
 // a voter, or how units are scheduled and run.

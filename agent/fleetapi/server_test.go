@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -160,6 +161,14 @@ func TestContentsAreBounded(t *testing.T) {
 	}
 	if len(c.known) > manyContents {
 		t.Errorf("%d files are kept", len(c.known))
+	}
+	for i := range 10 {
+		text := fmt.Appendf(nil, "[Service]\nExecStart=/bin/sleep %d\n#%s\n", i, strings.Repeat("x", unitfile.MaxSize-100))
+		sum := store.FileSum(text)
+		w.commit(store.Put(store.FileKey(sum), text))
+		if _, err := c.get(t.Context(), "a.service", sum); err != nil || c.size > muchContent || len(c.known) == 0 {
+			t.Errorf("%d bytes of %d files are kept, %v", c.size, len(c.known), err)
+		}
 	}
 }
 
