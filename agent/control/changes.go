@@ -194,7 +194,7 @@ func (s *schedulerRound) commit(ctx context.Context, batch []change) (revision i
 			c.Guards = append(c.Guards, store.Guard{Key: store.RosterKey(ch.host), Kind: store.GuardModRevision})
 		}
 		for _, p := range ch.parts {
-			key := store.PartKey(ch.host, p.number)
+			key := store.PartKey(store.ScheduleKey(ch.host), p.number)
 			c.Guards = append(c.Guards, store.Guard{Key: key, Kind: store.GuardModRevision, Revision: p.revision})
 			if p.record.Units == nil {
 				c.Ops = append(c.Ops, store.Delete(key))

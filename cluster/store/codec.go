@@ -39,7 +39,7 @@ func (r *ScheduleRecord) needsPacked() bool {
 }
 
 func (r *StatesRecord) needsPacked() bool {
-	return slices.ContainsFunc(r.Units, func(u UnitState) bool { return u.Instances != nil })
+	return r.Part || slices.ContainsFunc(r.Units, func(u UnitState) bool { return u.Instances != nil })
 }
 
 // Marshal encodes a record and stamps it with the first version that can say what it says, whatever its V says.
@@ -106,17 +106,17 @@ func FileKey(sum string) string { return PrefixFiles + sum }
 // ScheduleKey is where a host's ScheduleRecord is, the first if there are several.
 func ScheduleKey(hostID string) string { return PrefixSchedule + hostID }
 
-// PartKey is where a part of a host's schedule is; part 0 is the first.
-func PartKey(hostID string, part int) string {
+// PartKey is where a part of a host's schedule or states is, whose first part, 0, is at ScheduleKey or StatesKey.
+func PartKey(first string, part int) string {
 	if part == 0 {
-		return ScheduleKey(hostID)
+		return first
 	}
-	return ScheduleKey(hostID) + "/" + strconv.Itoa(part)
+	return first + "/" + strconv.Itoa(part)
 }
 
 // partOf takes PartKey's result apart.
-func partOf(key string) (hostID string, part int, ok bool) {
-	rest, ok := strings.CutPrefix(key, PrefixSchedule)
+func partOf(prefix, key string) (hostID string, part int, ok bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
 	if !ok || rest == "" {
 		return "", 0, false
 	}
@@ -128,7 +128,7 @@ func partOf(key string) (hostID string, part int, ok bool) {
 	return hostID, part, err == nil && part > 0 && strconv.Itoa(part) == number
 }
 
-// StatesKey is where a host's StatesRecord is.
+// StatesKey is where a host's StatesRecord is, the first if there are several.
 func StatesKey(hostID string) string { return PrefixStates + hostID }
 
 // KeyName returns what follows prefix in key: the host ID, unit name or hash. ok is false when key is elsewhere, is the

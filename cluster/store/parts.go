@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -10,48 +9,91 @@ import (
 	"github.com/musterhq/muster/cluster/instances"
 )
 
-// PartSize is how many bytes of JSON one part of a schedule has at most, but that a single entry may be larger. It bounds
-// what is written when one unit changes, to one part; and a host of 200 distinct units has about seven.
-const PartSize = 4096
+// PartsOf are the records of one kind of which one host's are made, by number.
+type PartsOf[T any] map[int]Entry[T]
 
-// Parts are the records of which a host's schedule is made, by number.
-type Parts map[int]Entry[ScheduleRecord]
+// Parts are those of a schedule, StateParts those of what the host reports.
+type (
+	Parts      = PartsOf[ScheduleRecord]
+	StateParts = PartsOf[StatesRecord]
+)
 
-func (t *Tables) setPart(id string, part int, item Item) error {
-	r, err := Unmarshal[ScheduleRecord](item.Value)
-	if err != nil {
-		return fmt.Errorf("%s: %w", item.Key, err)
-	}
-	if t.Parts[id] == nil {
-		t.Parts[id] = Parts{}
-	}
-	t.Parts[id][part] = Entry[ScheduleRecord]{Record: r, Revision: item.ModRevision}
-	t.Schedule[id] = t.Parts[id].union()
-	return nil
+// partColumn is the tables of a kind of record that may come in parts: the parts, and what they are together.
+type partColumn struct {
+	prefix string
+	set    func(t *Tables, id string, part int, item Item) error
+	remove func(t *Tables, id string, part int)
 }
 
-func (t *Tables) removePart(id string, part int) {
-	delete(t.Parts[id], part)
-	if len(t.Parts[id]) == 0 {
-		delete(t.Parts, id)
-		delete(t.Schedule, id)
-		return
-	}
-	t.Schedule[id] = t.Parts[id].union()
+var partColumns = []partColumn{
+	partColumnOf(PrefixSchedule, func(t *Tables) (map[string]Parts, map[string]Entry[ScheduleRecord]) {
+		return t.Parts, t.Schedule
+	}, func(parts []ScheduleRecord) (all ScheduleRecord) {
+		for _, r := range parts {
+			all.V = max(all.V, r.V)
+			all.Units = append(all.Units, r.Units...)
+		}
+		all.Units = gather(all.Units)
+		return all
+	}),
+	partColumnOf(PrefixStates, func(t *Tables) (map[string]StateParts, map[string]Entry[StatesRecord]) {
+		return t.StateParts, t.States
+	}, func(parts []StatesRecord) (all StatesRecord) {
+		for _, r := range parts {
+			all.V = max(all.V, r.V)
+			all.Units = append(all.Units, r.Units...)
+		}
+		slices.SortStableFunc(all.Units, compareStates)
+		return all
+	}),
 }
 
-// union is the schedule as one record.
-func (p Parts) union() Entry[ScheduleRecord] {
+func partColumnOf[T any, P record[T]](
+	prefix string, tables func(*Tables) (map[string]PartsOf[T], map[string]Entry[T]), union func([]T) T,
+) partColumn {
+	unite := func(t *Tables, id string) {
+		parts, whole := tables(t)
+		whole[id] = parts[id].unite(union)
+	}
+	return partColumn{
+		prefix: prefix,
+		set: func(t *Tables, id string, part int, item Item) error {
+			r, err := Unmarshal[T, P](item.Value)
+			if err != nil {
+				return err
+			}
+			parts, _ := tables(t)
+			if parts[id] == nil {
+				parts[id] = PartsOf[T]{}
+			}
+			parts[id][part] = Entry[T]{Record: r, Revision: item.ModRevision}
+			unite(t, id)
+			return nil
+		},
+		remove: func(t *Tables, id string, part int) {
+			parts, whole := tables(t)
+			if delete(parts[id], part); len(parts[id]) > 0 {
+				unite(t, id)
+				return
+			}
+			delete(parts, id)
+			delete(whole, id)
+		},
+	}
+}
+
+// unite makes one record of the parts, with the revision of the last that changed.
+func (p PartsOf[T]) unite(union func([]T) T) Entry[T] {
 	if only, ok := p[0]; ok && len(p) == 1 {
 		return only
 	}
-	var all Entry[ScheduleRecord]
+	var all Entry[T]
+	var records []T
 	for _, n := range slices.Sorted(maps.Keys(p)) {
-		all.Record.V = max(all.Record.V, p[n].Record.V)
 		all.Revision = max(all.Revision, p[n].Revision)
-		all.Record.Units = append(all.Record.Units, p[n].Record.Units...)
+		records = append(records, p[n].Record)
 	}
-	all.Record.Units = gather(all.Record.Units)
+	all.Record = union(records)
 	return all
 }
 
@@ -152,9 +194,7 @@ func PackStates(states []UnitState) []UnitState {
 			packed[i].Instances = instances.Of(members...)
 		}
 	}
-	slices.SortStableFunc(packed, func(a, b UnitState) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.CompareFunc(a.Instances, b.Instances, compareRanges))
-	})
+	slices.SortStableFunc(packed, compareStates)
 	return packed
 }
 

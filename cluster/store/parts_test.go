@@ -97,7 +97,7 @@ func (h *host) write(t *rapid.T, wanted []store.ScheduledUnit) map[int]int {
 	change := store.Change{Revision: h.revision}
 	sizes := make(map[int]int)
 	for n, r := range store.Repack(h.tables.Parts["h"], wanted) {
-		item := store.Item{Key: store.PartKey("h", n), ModRevision: h.revision}
+		item := store.Item{Key: store.PartKey(store.ScheduleKey("h"), n), ModRevision: h.revision}
 		if r.Units == nil {
 			change.Events = append(change.Events, store.Event{Item: item, Deleted: true})
 			continue
@@ -214,4 +214,55 @@ func TestTablesWithOddParts(t *testing.T) {
 	if tables.Bad["/muster/schedule/h/1"] == nil || len(tables.Schedule["h"].Record.Units) != 1 {
 		t.Errorf("with an unreadable part: %+v, %v", tables.Schedule["h"], tables.Bad)
 	}
+}
+
+// TestRepackStates reports 200 units, and then that one of them has failed.
+func TestRepackStates(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tables, revision := store.NewTables(), int64(0)
+		report := func(states []store.UnitState) (written int) {
+			revision++
+			change := store.Change{Revision: revision}
+			for n, r := range store.RepackStates(tables.StateParts["h"], states) {
+				item := store.Item{Key: store.PartKey(store.StatesKey("h"), n), ModRevision: revision}
+				if r.Units != nil {
+					var err error
+					if item.Value, err = store.Marshal(r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if len(item.Value) > store.PartSize+64 {
+					t.Fatalf("part %d has %d bytes", n, len(item.Value))
+				}
+				written += len(item.Value)
+				change.Events = append(change.Events, store.Event{Item: item, Deleted: r.Units == nil})
+			}
+			tables.Apply(change)
+			if d := cmp.Diff(states, tables.States["h"].Record.Units); d != "" {
+				t.Fatal(d)
+			}
+			return written
+		}
+		var states []store.UnitState
+		for n := range 200 {
+			states = append(states, store.UnitState{
+				Name: fmt.Sprintf("unit-%04d.service", n), File: sum, Load: "loaded", Active: "active", Sub: "running",
+				Since: time.Unix(1, 5).UTC(),
+			})
+		}
+		if written := report(states); written < 20_000 {
+			t.Fatalf("all are %d bytes, too few for the test", written)
+		}
+		n := rapid.IntRange(0, 199).Draw(t, "unit")
+		states[n].Active, states[n].Reason, states[n].Since = "failed", `exit "1"`, time.Unix(2, 0).UTC()
+		if written := report(states); written > 2*(store.PartSize+64) {
+			t.Fatalf("one that failed writes %d bytes", written)
+		}
+		if written := report(states); written != 0 {
+			t.Fatalf("nothing new writes %d bytes", written)
+		}
+		if report(states[:n]); n == 0 && len(tables.StateParts["h"]) != 1 {
+			t.Fatalf("%d states are in %d parts", n, len(tables.StateParts["h"]))
+		}
+	})
 }

@@ -21,7 +21,8 @@ import (
 //	/muster/files/<sha256>        a unit file's bytes, addressed by content; written by voters
 //	/muster/schedule/<id>         ScheduleRecord: the units of the host, all or the first; written by the leader, fenced
 //	/muster/schedule/<id>/<n>     ScheduleRecord: more of them, so that no record grows beyond PartSize; likewise
-//	/muster/states/<id>           StatesRecord: every unit's state in one record; written by the host, coalesced
+//	/muster/states/<id>           StatesRecord: the units' states, all or the first; written by the host, coalesced
+//	/muster/states/<id>/<n>       StatesRecord: more of them, as with schedules
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
 const (
@@ -133,8 +134,9 @@ type UnitState struct {
 	Instances instances.Set `json:"i,omitempty"` // as in ScheduledUnit
 }
 
-// StatesRecord is the state of every unit on a host, sorted by name. Version 2 has Instances.
+// StatesRecord is the state of the units on a host, sorted by name: of all, or of some, as with ScheduleRecord.
 type StatesRecord struct {
 	V     int         `json:"v"`
+	Part  bool        `json:"p,omitempty"`
 	Units []UnitState `json:"units"`
 }

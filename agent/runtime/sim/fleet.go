@@ -58,8 +58,9 @@ type update struct {
 
 // host is one simulated host.
 type host struct {
-	runtime *Runtime
-	started reconcile.Started
+	runtime  *Runtime
+	started  reconcile.Started
+	reported store.StateParts
 }
 
 // NewFleet makes a fleet that does nothing yet.
@@ -76,7 +77,7 @@ func NewFleet(c Config) (*Fleet, error) {
 	for i, h := range c.Hosts {
 		s := f.shards[i%shards]
 		s.members = append(s.members, h)
-		s.hosts[h.ID] = &host{runtime: New(c.Now), started: reconcile.Started{}}
+		s.hosts[h.ID] = &host{runtime: New(c.Now), started: reconcile.Started{}, reported: store.StateParts{}}
 	}
 	return f, nil
 }
@@ -178,12 +179,29 @@ func (s *shard) obey(ctx context.Context, u update) error {
 	if err != nil {
 		return err
 	}
-	data, err := store.Marshal(store.StatesRecord{Units: store.PackStates(states)})
-	if err != nil {
-		return err
+	return s.report(ctx, h, store.StatesKey(u.host), store.PackStates(states))
+}
+
+// report writes the parts of a host's states that have changed.
+func (s *shard) report(ctx context.Context, h *host, key string, states []store.UnitState) error {
+	var c store.Commit
+	for n, record := range store.RepackStates(h.reported, states) {
+		if record.Units == nil {
+			c.Ops = append(c.Ops, store.Delete(store.PartKey(key, n)))
+			delete(h.reported, n)
+			continue
+		}
+		data, err := store.Marshal(record)
+		if err != nil {
+			return err
+		}
+		c.Ops = append(c.Ops, store.Put(store.PartKey(key, n), data))
+		h.reported[n] = store.Entry[store.StatesRecord]{Record: record}
 	}
-	key := store.StatesKey(u.host)
-	if _, err := s.store.Commit(ctx, store.Commit{Ops: []store.Op{store.Put(key, data)}}); err != nil {
+	if len(c.Ops) == 0 {
+		return nil
+	}
+	if _, err := s.store.Commit(ctx, c); err != nil {
 		return fmt.Errorf("cannot write %s: %w", key, err)
 	}
 	return nil
