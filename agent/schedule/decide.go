@@ -19,7 +19,7 @@ import (
 //
 // A unit that must leave and fits nowhere is removed, but for one whose host is lost and would suit it if it were back:
 // that one waits in the lost host's schedule (Wait with From), so that nothing happens to it when the host comes back.
-// It moves as soon as another host fits.
+// It moves as soon as another host fits. The same goes for a host that is being drained, until it shall be empty.
 //
 // Global units are not decided on: see GlobalHosts. They give way to units that are already placed, and units to be
 // placed give way to them.
@@ -72,10 +72,13 @@ func (w *world) whyLeave(u *unit, from string, home int32) string {
 		return "host " + from + " has left the cluster"
 	}
 	h := &w.hosts[home]
-	if h.State != Ready {
+	switch h.State {
+	case Ready, Cordoned:
+		return w.whyUnfit(u, h.Host)
+	case Lost:
 		return "host " + nameOf(h.Host) + " was lost"
 	}
-	return w.whyUnfit(u, h.Host)
+	return "host " + nameOf(h.Host) + " " + h.State.against()
 }
 
 // whyUnfit says which rule of the unit itself does not hold on a host, "" if all do.
@@ -145,112 +148,10 @@ func (w *world) rival(u *unit, at int32) string {
 	return w.rivalReplica(u, at)
 }
 
-// claim is a unit that is to be placed, or a batch of a group's instances.
-type claim struct {
-	*unit
-	had    bool // a host
-	number int
-	group  *group
-	batch  *batch
-}
-
-// placeAll finds a host for every unit that has none. Units come in order; a follower comes when the last of its peers
-// has a host.
-func (w *world) placeAll() {
-	now := w.claims()
-	for len(now) > 0 {
-		w.order(now)
-		var next []claim
-		for _, c := range now {
-			if c.group != nil {
-				w.placeBatch(c.group, c.batch)
-				continue
-			}
-			if !w.place(c.unit) {
-				continue
-			}
-			for _, follower := range w.followers[c.unit] {
-				if follower.waiting--; follower.waiting == 0 && follower.at == none {
-					next = append(next, claimOf(follower))
-				}
-			}
-		}
-		now = next
-	}
-}
-
-// claims are those whose turn does not depend on others.
-func (w *world) claims() []claim {
-	var now []claim
-	for i := range w.units {
-		u := w.units[i]
-		if u.at != none || u.Requirements.Global || u.refused != "" {
-			continue
-		}
-		if w.countPeers(u); u.waiting == 0 {
-			now = append(now, claimOf(u))
-		}
-	}
-	for _, g := range w.groups {
-		slices.SortFunc(g.pending, func(a, b *batch) int { return cmp.Compare(a.First, b.First) })
-		if g.refused != "" {
-			continue
-		}
-		for _, b := range g.pending {
-			now = append(now, claim{unit: &g.unit, had: b.from != "", number: b.First, group: g, batch: b})
-		}
-	}
-	return now
-}
-
-func claimOf(u *unit) claim { return claim{unit: u, had: u.from != "", number: u.number} }
-
-// countPeers counts the peers for which the unit must wait. One that cannot come counts too, so that it waits for ever.
-func (w *world) countPeers(u *unit) {
-	for _, name := range u.Requirements.MachineOf {
-		if peer := w.byName[name]; peer == nil || peer.at == none && !peer.Requirements.Global {
-			u.waiting++
-		}
-	}
-}
-
-// order sorts what is to be placed: by priority, those that had a host, those that fewer hosts match, those that some
-// hosts may be closed to, and by name.
-func (w *world) order(claims []claim) {
-	for _, c := range claims {
-		if c.class == nil {
-			c.class = w.classOf(c.unit)
-		}
-	}
-	slices.SortFunc(claims, func(a, b claim) int {
-		return cmp.Or(
-			cmp.Compare(b.Requirements.Priority, a.Requirements.Priority),
-			compareBools(a.had, b.had),
-			compareBools(a.Requirements.MachineID != "", b.Requirements.MachineID != ""),
-			cmp.Compare(len(a.class.hosts), len(b.class.hosts)),
-			compareBools(!a.class.alone, !b.class.alone),
-			strings.Compare(a.base, b.base),
-			cmp.Compare(a.number, b.number),
-			strings.Compare(a.Name, b.Name),
-		)
-	})
-}
-
-// compareBools puts true first.
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
-}
-
 // place finds the unit a host. Its own is the first choice: it may be open again, after whoever it had to make room for
 // has left too.
 func (w *world) place(u *unit) bool {
-	if u.home != none && w.open(u, u.home) {
+	if u.home != none && w.openAgain(u, u.home) {
 		w.settle(u, u.home)
 		return true
 	}
@@ -274,7 +175,18 @@ func (w *world) place(u *unit) bool {
 // open says whether the unit may go to a host now.
 func (w *world) open(u *unit, at int32) bool {
 	h := &w.hosts[at]
-	return h.State == Ready && w.whyUnfit(u, h.Host) == "" && w.peersOn(u, at) && !w.closed(at, u)
+	return h.State == Ready && w.suits(u, at)
+}
+
+// openAgain says whether the unit may go back to the host where it was.
+func (w *world) openAgain(u *unit, home int32) bool {
+	h := &w.hosts[home]
+	return (h.State == Ready || h.State == Cordoned) && w.suits(u, home)
+}
+
+// suits says whether every rule holds on a host now, whatever the host's state.
+func (w *world) suits(u *unit, at int32) bool {
+	return w.whyUnfit(u, w.hosts[at].Host) == "" && w.peersOn(u, at) && !w.closed(at, u)
 }
 
 // leastLoaded returns the best of a few hosts that is open to the unit.
@@ -368,6 +280,12 @@ func merged(sorted []Decision) []Decision {
 	return ds
 }
 
+// holdsOn says whether a host from which units must go keeps those that find no other.
+func (w *world) holdsOn(home int32) bool {
+	state := w.hosts[home].State
+	return state == Lost || state == Draining
+}
+
 // verdict says what becomes of a unit that was on one host and is on another, or on none, and why.
 func (w *world) verdict(u *unit, from string, home int32, left string, at int32) (Kind, string) {
 	switch {
@@ -377,7 +295,7 @@ func (w *world) verdict(u *unit, from string, home int32, left string, at int32)
 		return Move, left + "; " + u.reason
 	case from == "":
 		return Wait, w.whyWaits(u)
-	case home != none && w.hosts[home].State == Lost && w.whyUnfit(u, w.hosts[home].Host) == "":
+	case home != none && w.holdsOn(home) && w.whyUnfit(u, w.hosts[home].Host) == "":
 		return Wait, left + "; " + w.whyWaits(u)
 	case u.refused != "":
 		return Remove, u.refused

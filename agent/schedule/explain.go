@@ -79,7 +79,7 @@ type filter struct {
 // filters are every rule that there is. Decide obeys the same ones, through its indexes; a test holds the two together.
 var filters = []filter{
 	{"refused combination", (*explainer).refused},
-	{"ready", (*explainer).lost},
+	{"ready", (*explainer).unready},
 	{"MachineID", (*explainer).notNamed},
 	{"MachineMetadata", (*explainer).unlabelled},
 	{"Spread", (*explainer).unspread},
@@ -133,12 +133,13 @@ func (x *explainer) excludes(g *unit, at int32) bool {
 
 func (x *explainer) refused(int32) string { return x.unit.refused }
 
-func (x *explainer) lost(at int32) string {
-	// What a lost host runs does not depend on its being lost, see GlobalHosts.
-	if x.hosts[at].State == Ready || x.unit.Requirements.Global {
+func (x *explainer) unready(at int32) string {
+	// Where global units run does not depend on the host's state, see GlobalHosts.
+	h := &x.hosts[at]
+	if h.State == Cordoned && (x.unit.home == at) || x.unit.Requirements.Global {
 		return ""
 	}
-	return "is lost"
+	return h.State.against()
 }
 
 func (x *explainer) notNamed(at int32) string {

@@ -6,8 +6,8 @@ import "slices"
 // that After returns.
 //
 // A global unit runs on every host that has its metadata, unless a unit placed there conflicts with it or leaves it no
-// room, or a global unit before it by name. Lost hosts are included: what a lost host runs, if it runs at all, is not known here, and taking
-// its global units off its schedule would only stop and start them when it comes back.
+// room, or a global unit before it by name. Hosts in any state are included: what a lost host runs, if it runs at all, is
+// not known here, and taking its global units off its schedule would only stop and start them when it comes back.
 func GlobalHosts(s Snapshot) map[string][]string {
 	result := make(map[string][]string)
 	if !slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Requirements.Global }) {

@@ -16,6 +16,12 @@ func sized(h Host, cpus, gigabytes int64) Host {
 	return h
 }
 
+// as is a host in a state.
+func as(h Host, state HostState) Host {
+	h.State = state
+	return h
+}
+
 // span is instances of web@.service on a host, as "1-3,5".
 func span(host, set string) Span {
 	s, err := instances.Parse(set)
@@ -156,6 +162,34 @@ func TestDecideBeyondFleet(t *testing.T) {
 				"move web@.service 3 from n1 to n2: host n1 has 0.2 of its 2 CPUs left, not 0.9; " +
 					"least loaded of 2 hosts that match, but for those without room for CPU=0.9",
 			},
+		},
+		{
+			name: "a cordoned host keeps what it has and gets nothing", hosts: []Host{as(at("n1", "east"), Cordoned), at("n2", "east")},
+			units: []Unit{web(3, rules{}), {Name: "a", Requirements: rules{MachineID: id("n1")}}}, spans: []Span{span("n1", "1-2")},
+			want: []string{
+				"wait a: host n1, which MachineID names, is cordoned",
+				"place web@.service 3 on n2: the only host that fits",
+			},
+		},
+		{
+			name:  "from a host that is being drained goes whatever fits elsewhere",
+			hosts: []Host{as(sized(at("n1", "east", "role=db"), 4, 4), Draining), sized(at("n2", "east"), 1, 4)},
+			units: []Unit{
+				web(3, rules{MilliCPU: 500}), {Name: "db", Requirements: rules{Metadata: map[string][]string{"role": {"db"}}}},
+			},
+			placed: map[string]string{"db": "n1"}, spans: []Span{span("n1", "1-3")},
+			want: []string{
+				"wait db on n1: host n1 is being drained; none of 2 hosts fits: 1 cordoned or drained, 1 without role=db",
+				"move web@.service 1-2 from n1 to n2: host n1 is being drained; the only host that fits",
+				"wait web@.service 3 on n1: host n1 is being drained; none of 2 hosts fits: 1 cordoned or drained, " +
+					"1 without room for CPU=0.5",
+			},
+		},
+		{
+			name: "and at last everything", hosts: []Host{as(at("n1", "east", "role=db"), Drained), at("n2", "east")},
+			units:  []Unit{{Name: "db", Requirements: rules{Metadata: map[string][]string{"role": {"db"}}}}},
+			placed: map[string]string{"db": "n1"},
+			want:   []string{"remove db from n1: host n1 is drained; none of 2 hosts fits: 1 cordoned or drained, 1 without role=db"},
 		},
 		{
 			name: "a named host, and no room there", hosts: []Host{sized(at("n1", "east"), 1, 2)},

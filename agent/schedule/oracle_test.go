@@ -49,7 +49,7 @@ func decideByOracle(s Snapshot, drop string) map[string]string {
 	}
 	for _, u := range o.units { // wait in place
 		h := o.host(s.Placed[u.Name])
-		if o.placed[u.Name] == "" && h != nil && h.State == Lost && !u.Requirements.Global && o.drop != "keep in lost" {
+		if o.placed[u.Name] == "" && h != nil && o.waitsOn(*h) && !u.Requirements.Global {
 			healthy := *h
 			if healthy.State = Ready; o.suits(u, healthy) {
 				o.placed[u.Name] = h.ID
@@ -121,7 +121,7 @@ func (o *oracle) unit(name string) *Unit {
 // suits holds the rules that concern one unit and one host.
 func (o *oracle) suits(u Unit, h Host) bool {
 	r := u.Requirements
-	if o.is("ready") && h.State != Ready {
+	if o.is("ready") && h.State != Ready && (h.State != Cordoned || !o.is("keep in cordoned")) {
 		return false
 	}
 	if o.is("refused") && (r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global) ||
@@ -159,6 +159,11 @@ func (o *oracle) holds(h Host, units ...Unit) bool {
 	last := units[len(units)-1].Requirements
 	return (last.MilliCPU == 0 || cpu <= h.MilliCPU || !o.is("CPU")) &&
 		(last.Memory == 0 || memory <= h.Memory || !o.is("Memory"))
+}
+
+// waitsOn says whether units that must go from a host and find no other stay there.
+func (o *oracle) waitsOn(h Host) bool {
+	return h.State == Lost && o.is("keep in lost") || h.State == Draining && o.is("keep in draining")
 }
 
 // on returns the units on a host, global ones not among them.
@@ -390,7 +395,7 @@ func (o *oracle) choose(s Snapshot, u Unit) string {
 	var best *Host
 	for i := range o.hosts {
 		h := &o.hosts[i]
-		if !o.fits(u, *h) {
+		if h.State == Cordoned && o.is("cordoned") || !o.fits(u, *h) {
 			continue
 		}
 		if best == nil || slices.Compare(o.load(u, h), o.load(u, best)) < 0 {

@@ -40,9 +40,9 @@ func genHost(i int) *rapid.Generator[Host] {
 		h := Host{ID: hostID(i), Name: fmt.Sprintf("host-%d", i), Provider: provider}
 		h.MilliCPU = rapid.SampledFrom([]int64{3000, 1000, 0}).Draw(t, "cpu")
 		h.Memory = rapid.SampledFrom([]int64{4 << 30, 1 << 30, 0}).Draw(t, "memory")
-		if rapid.IntRange(0, 3).Draw(t, "state") == 0 {
-			h.State = Lost
-		}
+		h.State = rapid.SampledFrom([]HostState{
+			Ready, Ready, Ready, Ready, Ready, Ready, Ready, Lost, Lost, Cordoned, Draining, Drained,
+		}).Draw(t, "state")
 		if role := rapid.SampledFrom([]string{"db", "web", ""}).Draw(t, "role"); role != "" {
 			h.Labels = map[string]string{"role": role, "provider": "a lie"}
 		}
@@ -241,7 +241,7 @@ func TestMutants(t *testing.T) {
 	for _, rule := range []string{
 		"ready", "refused", "MachineID", "MachineMetadata", "MachineOf", "Conflicts", "symmetry", "Global", "home",
 		"least loaded", "provider", "old first", "picky first", "rivals first", "keep in lost",
-		"CPU", "Memory", "shed", "Priority", "Spread", "Spread's label",
+		"cordoned", "keep in cordoned", "keep in draining", "CPU", "Memory", "shed", "Priority", "Spread", "Spread's label",
 	} {
 		caught := 0
 		for _, s := range snapshots {
@@ -294,7 +294,7 @@ func TestDecideBreaksNoRule(t *testing.T) {
 				if r.Here != there {
 					t.Fatalf("%s on %s: Explain says here=%v", u.Name, r.Host, r.Here)
 				}
-				lost := hostOf(s, r.HostID).State == Lost
+				lost := hostOf(s, r.HostID).State == Lost || hostOf(s, r.HostID).State == Draining
 				switch {
 				case u.Requirements.Global && r.Fits != there:
 					t.Fatalf("global %s on %s: %v, but %+v", u.Name, r.Host, there, r)
@@ -334,7 +334,7 @@ func TestDecideExplainsItself(t *testing.T) {
 		}
 		for _, u := range oneByOne(s).Units {
 			h := hostOf(s, after[u.Name])
-			if _, ok := decided[u.Name]; !ok && !u.Requirements.Global && (h == nil || h.State != Ready) {
+			if _, ok := decided[u.Name]; !ok && !u.Requirements.Global && (h == nil || h.State != Ready && h.State != Cordoned) {
 				t.Fatalf("%s has no host and no decision says why", u.Name)
 			}
 		}
@@ -359,7 +359,7 @@ func TestDecideMovesNothingNeedlessly(t *testing.T) {
 				continue
 			}
 			home := hostOf(s, d.From)
-			if home == nil || home.State == Lost {
+			if home == nil || home.State != Ready && home.State != Cordoned {
 				continue
 			}
 			back := After(after, nil)

@@ -93,7 +93,7 @@ func (w *world) leave(r resident, why string) {
 // placeBatch finds hosts for instances of a group, for as many as there are.
 func (w *world) placeBatch(g *group, b *batch) {
 	for n := b.First; n <= b.Last; n++ {
-		if b.home != none && w.open(&g.unit, b.home) {
+		if b.home != none && w.openAgain(&g.unit, b.home) {
 			w.occupy(&g.unit, b.home, 1)
 			b.stays = b.stays.Union(one(n))
 			g.here[b.home] = g.here[b.home].Union(one(n))

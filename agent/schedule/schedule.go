@@ -26,11 +26,21 @@ import (
 // HostState is what the scheduler believes of a host.
 type HostState int
 
-// The states of a host. Only ready hosts receive units; units of lost hosts move away.
+// The states of a host. Only ready hosts receive units; units of lost hosts and of those that are drained move away. Who
+// drains a host gives its units until some moment to find another one: before it the host is Draining, after it Drained.
+// Global units stay, whatever the state.
 const (
-	Ready HostState = iota
-	Lost            // its session has ended
+	Ready    HostState = iota
+	Lost               // its session has ended
+	Cordoned           // keeps its units
+	Draining           // keeps those that fit nowhere else
+	Drained            // keeps none
 )
+
+// against says why no unit may be sent to a host in this state, "" if some may.
+func (s HostState) against() string {
+	return [...]string{Ready: "", Lost: "is lost", Cordoned: "is cordoned", Draining: "is being drained", Drained: "is drained"}[s]
+}
 
 // Host is a place for units.
 type Host struct {

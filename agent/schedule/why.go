@@ -68,8 +68,8 @@ func (w *world) whyNotNamed(u *unit) string {
 	}
 	h := w.hosts[hosts[0]].Host
 	switch {
-	case h.State == Lost:
-		return "host " + nameOf(h) + ", which MachineID names, is lost"
+	case h.State != Ready:
+		return "host " + nameOf(h) + ", which MachineID names, " + h.State.against()
 	case !metadataFits(u.Requirements.Metadata, h):
 		return "host " + nameOf(h) + ", which MachineID names, " + missingLabel(u.Requirements.Metadata, h)
 	}
@@ -107,6 +107,8 @@ func (w *world) whyNotWithPeers(u *unit) string {
 	switch missing := w.missingPeer(u, leader.at); {
 	case missing != "":
 		return where + "does not run its peer " + missing
+	case h.State != Ready:
+		return where + h.State.against()
 	case !metadataFits(u.Requirements.Metadata, h):
 		return where + missingLabel(u.Requirements.Metadata, h)
 	}
@@ -115,12 +117,14 @@ func (w *world) whyNotWithPeers(u *unit) string {
 
 // whyNoneFits counts the hosts by the first rule that closes each.
 func (w *world) whyNoneFits(u *unit) string {
-	var lost, unlabelled, unspread, apart, rivals, full int
+	var lost, held, unlabelled, unspread, apart, rivals, full int
 	for i := range w.hosts {
 		h := &w.hosts[i]
 		switch {
-		case h.State != Ready:
+		case h.State == Lost:
 			lost++
+		case h.State != Ready:
+			held++
 		case !metadataFits(u.Requirements.Metadata, h.Host):
 			unlabelled++
 		case unspreadable(u.Unit, h.Host):
@@ -143,6 +147,7 @@ func (w *world) whyNoneFits(u *unit) string {
 		what  string
 	}{
 		{lost, "lost"},
+		{held, "cordoned or drained"},
 		{unlabelled, "without " + wanted},
 		{unspread, "without the label " + u.Requirements.Spread + ", over which it is spread"},
 		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
