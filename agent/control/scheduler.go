@@ -101,7 +101,7 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 		return nil
 	}
 	for _, d := range decisions {
-		s.Log.Debug("decided", "unit", d.Unit, "kind", d.Kind, "from", d.From, "to", d.To, "reason", d.Reason)
+		s.Log.Debug("decided", "unit", d.Unit, "instances", d.Instances, "kind", d.Kind, "from", d.From, "to", d.To, "reason", d.Reason)
 	}
 	if err := s.writeAll(ctx, changes); err != nil {
 		return err
