@@ -64,8 +64,8 @@ lint: ## formatting, vet, staticcheck, go.mod, known vulnerabilities
 bench: ## benchmarks, with allocations; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-bench-million: ## a million instances on 5,000 simulated hosts through a real etcd of three members
-	$(GO) test -tags lab -count=1 -v -timeout 10m -run TestMillion ./agent/runtime/sim
+bench-million: ## a million instances on 5,000 simulated hosts, and 10,000 units on 1,000, through a real etcd of three members
+	$(GO) test -tags lab -count=1 -v -timeout 10m -run "TestMillion|TestDistinct" ./agent/runtime/sim
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

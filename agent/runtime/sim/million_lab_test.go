@@ -224,6 +224,61 @@ func TestMillion(t *testing.T) {
 	t.Logf("%-46s %8d MiB here, of the leader and all hosts", "the most memory", resident(t, os.Getpid()))
 }
 
+// TestDistinct places 10,000 units of different names on 1,000 simulated hosts, and reports how many a second are
+// persisted.
+func TestDistinct(t *testing.T) {
+	const hosts, units = 1000, 10_000
+	e := startEtcd(t)
+	operator := e.dial(t)
+	enrol(t, operator, members(hosts))
+	fleet, err := NewFleet(Config{
+		Stores: []store.Store{e.dial(t)}, Hosts: members(hosts), Facts: facts, Lease: time.Minute, Now: time.Now, Log: quiet(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range fleet.shards {
+		session, err := s.store.NewSession(t.Context(), time.Minute)
+		if err == nil {
+			err = s.join(t.Context(), session.ID())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ops []store.Op
+	for n := range units {
+		content := fmt.Sprintf("[Service]\nExecStart=/bin/unit %d\n", n)
+		sum := store.FileSum([]byte(content))
+		record, err := store.Marshal(store.UnitRecord{File: sum, Desired: store.DesiredLaunched})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops = append(ops, store.Put(store.FileKey(sum), []byte(content)),
+			store.Put(store.UnitKey(fmt.Sprintf("unit-%05d.service", n)), record))
+	}
+	commit(t, operator, ops...)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	w := e.watch(t)
+	scheduler := &control.Scheduler{Store: e.dial(t), Log: quiet()}
+	go func() { done <- scheduler.Run(ctx, unfenced) }()
+	await(t, operator, store.PrefixSchedule, func(v *store.Tables) bool {
+		placed := 0
+		for _, entry := range v.Schedule {
+			placed += len(entry.Record.Units)
+		}
+		return placed == units
+	})
+	t.Logf("%-46s %8.0f a second", "10,000 distinct units placed and persisted", units/time.Since(w.began).Seconds())
+	w.report("  from reading all records to the last commit")
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // await follows records until they are as they should be.
 func await(tb testing.TB, s store.Store, prefix string, done func(*store.Tables) bool) {
 	tb.Helper()
