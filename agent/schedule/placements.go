@@ -9,7 +9,6 @@ import (
 
 // addPlacements tells units and groups where they are, and gathers what is not wanted.
 func (w *world) addPlacements(s Snapshot) {
-	w.placed = s.Placed
 	groups := make(map[string]*group, len(w.groups))
 	for _, g := range w.groups {
 		groups[g.template] = g

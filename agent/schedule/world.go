@@ -52,7 +52,6 @@ type world struct {
 	admitted  []globalHost        // those of globalOn that are counted
 	followers map[*unit][]*unit   // by peer
 	unwanted  []Decision          // removals of what is not wanted
-	placed    map[string]string   // Placed, and those of Spans that are units here
 
 	readyHosts []int32                       // made as needed, as are:
 	postings   map[string]map[string][]int32 // label → value → ready hosts
