@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -37,6 +38,7 @@ type agent struct {
 	id      join.Identity
 	storage join.Storage
 	facts   roster.Facts
+	fleet   fleetSettings
 	log     *slog.Logger
 
 	source   *pki.Source // the host's certificate
@@ -65,6 +67,9 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 			a.close()
 		}
 	}()
+	if a.fleet, err = readFleetSettings(filepath.Join(a.root, fleetSettingsPath)); err != nil {
+		log.Error("fleet's API has its defaults", "err", err) // a host is worth more than a setting
+	}
 	for _, open := range []func(context.Context) error{a.openCredentials, a.openRuntime, a.openCouncil, a.openStore} {
 		if err := open(ctx); err != nil {
 			return nil, err
@@ -151,12 +156,14 @@ func (a *agent) manage() {
 
 // run does everything until ctx ends or something fails that another start may mend.
 func (a *agent) run(ctx context.Context, l net.Listener) error {
-	server := a.server()
+	fleet := a.fleetAPI()
+	server := a.server(fleet)
 	config := pki.ServerConfig(a.id.Root, a.source, tls.VerifyClientCertIfGiven)
 	config.NextProtos = []string{"http/1.1"}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
+	g.Go(func() error { return a.serveFleet(ctx, fleet) })
 	for _, manager := range []func(context.Context) error{
 		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run,
 	} {
@@ -171,7 +178,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 
 // serveSocket serves processes of this host. It can be done without where the path is too long for a socket.
 func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
-	socket, err := listenSocket(ctx, filepath.Join(a.root, socketPath))
+	socket, err := listenSocket(ctx, filepath.Join(a.root, socketPath), 0o666) // of any user: it is for reading only
 	if err != nil {
 		a.log.Warn("units of this host cannot ask for the status", "err", err)
 		return nil
@@ -180,7 +187,7 @@ func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
 }
 
 // server is the API over this agent.
-func (a *agent) server() *api.Server {
+func (a *agent) server(fleet http.Handler) *api.Server {
 	s := &service{
 		store:   a.store,
 		self:    api.Health{Host: a.self.Name, ID: a.self.ID, Version: a.facts.Version, Voter: a.council != nil},
@@ -191,7 +198,9 @@ func (a *agent) server() *api.Server {
 		logs:    logReader{runtime: a.runtime},
 		log:     a.log,
 	}
-	server := &api.Server{ClusterID: a.ClusterID, Fleet: s, Log: a.log}
+	server := &api.Server{
+		ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, HostsCommand: a.fleet.HostsCommand, Log: a.log,
+	}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
 		admin := a.council.changes(a)

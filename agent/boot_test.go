@@ -123,7 +123,7 @@ func TestFactsOfNothing(t *testing.T) {
 // TestLongSocketPath goes without the socket where its path does not fit.
 func TestLongSocketPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("x", 120), "muster.sock")
-	if _, err := listenSocket(t.Context(), path); err == nil || !strings.Contains(err.Error(), "100 characters") {
+	if _, err := listenSocket(t.Context(), path, 0o666); err == nil || !strings.Contains(err.Error(), "100 characters") {
 		t.Errorf("got %v", err)
 	}
 }

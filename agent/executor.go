@@ -101,13 +101,14 @@ func (e *executor) follow(ctx context.Context, updates chan<- store.ScheduleReco
 func (e *executor) watch(ctx context.Context, updates chan<- store.ScheduleRecord) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	key := store.ScheduleKey(e.id)
+	key := store.ScheduleKey(e.id) // and what is below it
 	view, err := e.store.Range(ctx, key)
 	if err != nil {
 		return err
 	}
-	for _, item := range view.Items {
-		if err := e.deliver(ctx, item, updates); err != nil {
+	tables := store.NewTables()
+	if tables.Read(view); len(view.Items) > 0 {
+		if err := e.deliver(ctx, tables, updates); err != nil {
 			return err
 		}
 	}
@@ -115,24 +116,25 @@ func (e *executor) watch(ctx context.Context, updates chan<- store.ScheduleRecor
 		if change.Err != nil {
 			return change.Err
 		}
-		for _, event := range change.Events {
-			if event.Deleted {
-				e.log.Warn("this host's schedule is gone; units go on")
-				continue
-			}
-			if err := e.deliver(ctx, event.Item, updates); err != nil {
-				return err
-			}
+		tables.Apply(change)
+		if err := e.deliver(ctx, tables, updates); err != nil {
+			return err
 		}
 	}
 	return errors.New("the watch ended")
 }
 
-func (e *executor) deliver(ctx context.Context, item store.Item, updates chan<- store.ScheduleRecord) error {
-	record, err := store.Unmarshal[store.ScheduleRecord](item.Value)
-	if err != nil {
+// deliver hands on the schedule as it stands in all of its parts, with every instance under its own name.
+func (e *executor) deliver(ctx context.Context, tables *store.Tables, updates chan<- store.ScheduleRecord) error {
+	for _, err := range tables.Bad {
 		return fmt.Errorf("cannot use the schedule: %w", err)
 	}
+	entry, there := tables.Schedule[e.id]
+	if !there {
+		e.log.Warn("this host's schedule is gone; units go on")
+		return nil
+	}
+	record := store.ScheduleRecord{Units: slices.Collect(entry.Record.Each())}
 	select {
 	case updates <- record:
 		return nil

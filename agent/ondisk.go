@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,12 +33,15 @@ func (l lastSchedule) load() (*store.ScheduleRecord, error) {
 }
 
 func (l lastSchedule) save(record store.ScheduleRecord) error {
-	record.V = store.RecordVersion
-	data, err := json.MarshalIndent(record, "", "  ")
+	packed, err := store.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("cannot keep the schedule: %w", err)
 	}
-	return pki.WriteFile(l.path, append(data, '\n'))
+	var data bytes.Buffer
+	if err := json.Indent(&data, packed, "", "  "); err != nil {
+		return fmt.Errorf("cannot keep the schedule: %w", err)
+	}
+	return pki.WriteFile(l.path, append(data.Bytes(), '\n'))
 }
 
 // startedUnits is what was started on this host, kept on disk for as long as the host is up: what was started before a

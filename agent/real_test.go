@@ -35,6 +35,7 @@ type operator struct {
 	net    string // first three bytes of the hosts' addresses
 	lease  time.Duration
 	log    *slog.Logger
+	fleet  string // the hosts' settings of fleet's API, "" for none
 
 	members roster.Roster
 	roots   map[string]string // directory of each host, by name
@@ -98,7 +99,14 @@ func (o *operator) provide(h roster.Host, secret string, endpoints []string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{userDataFile: userData, metaDataFile: meta} {
+	files := map[string][]byte{userDataFile: userData, metaDataFile: meta}
+	if o.fleet != "" {
+		files[fleetSettingsPath] = []byte(o.fleet)
+	}
+	for name, data := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			o.t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(root, name), data, 0o600); err != nil {
 			o.t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,7 +13,7 @@ import (
 // coalesce is the least time between two reports of this host.
 const coalesce = 50 * time.Millisecond
 
-// reporter writes the state of every unit of the host into one record, when it has changed.
+// reporter writes the states of the host's units when they have changed: of many units that part of the record which has.
 type reporter struct {
 	store  store.Store
 	id     string
@@ -24,7 +23,8 @@ type reporter struct {
 	changed signal // a state may have changed
 	again   signal // whatever was written may be gone
 
-	written []byte
+	read    bool // written is what the store has
+	written store.StateParts
 }
 
 // run ends with ctx. What cannot be written is tried again, and anew when a session begins.
@@ -36,7 +36,7 @@ func (r *reporter) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-r.changed:
 		case <-r.again:
-			r.written = nil
+			r.read = false
 		}
 		err := r.report(ctx)
 		if err == nil {
@@ -58,18 +58,55 @@ func (r *reporter) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if units == nil {
-		units = []store.UnitState{}
-	}
-	data, err := store.Marshal(store.StatesRecord{Units: units})
-	if err != nil || bytes.Equal(data, r.written) {
+	if err := r.recall(ctx); err != nil {
 		return err
 	}
-	key := store.StatesKey(r.id)
-	if _, err := r.store.Commit(ctx, store.Commit{Ops: []store.Op{store.Put(key, data)}}); err != nil {
-		return fmt.Errorf("cannot write %s: %w", key, err)
+	changed := store.RepackStates(r.written, store.PackStates(units))
+	if len(changed) == 0 {
+		return nil
 	}
-	r.written = data
+	first := store.StatesKey(r.id)
+	var c store.Commit
+	for n, record := range changed {
+		if record.Units == nil {
+			c.Ops = append(c.Ops, store.Delete(store.PartKey(first, n)))
+			delete(r.written, n)
+			continue
+		}
+		data, err := store.Marshal(record)
+		if err != nil {
+			return err
+		}
+		c.Ops = append(c.Ops, store.Put(store.PartKey(first, n), data))
+		r.written[n] = store.Entry[store.StatesRecord]{Record: record}
+	}
+	if _, err := r.store.Commit(ctx, c); err != nil {
+		r.read = false
+		return fmt.Errorf("cannot write %s: %w", first, err)
+	}
+	return nil
+}
+
+// recall reads what the store has of this host's states, unless that is known. What cannot be read is removed.
+func (r *reporter) recall(ctx context.Context) error {
+	if r.read {
+		return nil
+	}
+	view, err := r.store.Range(ctx, store.StatesKey(r.id))
+	if err != nil {
+		return fmt.Errorf("cannot read what was reported: %w", err)
+	}
+	tables := store.NewTables()
+	tables.Read(view)
+	for key := range tables.Bad {
+		if _, err := r.store.Commit(ctx, store.Commit{Ops: []store.Op{store.Delete(key)}}); err != nil {
+			return fmt.Errorf("cannot remove %s, which cannot be read: %w", key, err)
+		}
+	}
+	if r.written = tables.StateParts[r.id]; r.written == nil {
+		r.written = store.StateParts{}
+	}
+	r.read = true
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -93,9 +94,8 @@ func identify(ctx context.Context, h host, storage join.Storage, l net.Listener,
 	return storage.Load(h.Config)
 }
 
-// listenSocket makes the unix socket for processes of this host. They may be of any user, so anybody may connect: it is
-// for reading only.
-func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+// listenSocket makes a unix socket for processes of this host. Its mode says who may connect.
+func listenSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the API's socket: %w", err)
 	}
@@ -107,7 +107,7 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the API's socket (its path may have about 100 characters): %w", err)
 	}
-	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(path, mode); err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("cannot make the API's socket: %w", err)
 	}

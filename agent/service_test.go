@@ -207,6 +207,43 @@ func TestWhy(t *testing.T) {
 	})
 }
 
+// TestWhyReplicas runs replicas of a template, and asks for one of them, for all, and for one that there is not.
+func TestWhyReplicas(t *testing.T) {
+	inBubble(t, 2, func(w *world) {
+		s := newService(w, &voterStub{})
+		content := body + "[X-Muster]\nReplicas=3\nSpread=host\n"
+		sum := store.FileSum([]byte(content))
+		w.commit(store.Put(store.FileKey(sum), []byte(content)))
+		write(w, store.UnitKey("job@.service"), store.Marshal[store.UnitRecord],
+			store.UnitRecord{File: sum, Desired: store.DesiredLaunched, Replicated: true, Replicas: 3})
+		time.Sleep(time.Second)
+		w.expect("replicas", "1: job@1.service job@2.service", "2: job@3.service")
+		for unit, want := range map[string]string{
+			"job@3.service": "node-2 running every rule holds there; " +
+				"node-1 true fits, has 2 units and 2 of the template with its host; node-2 true it is here",
+			"job@.service": " running 3 of 3 running; " +
+				"node-1 true has 2 of its instances; another one: fits, has 2 units and 2 of the template with its host; " +
+				"node-2 true has 1 of its instances; another one: fits, has 1 unit and 1 of the template with its host",
+		} {
+			why, err := s.Why(w.t.Context(), unit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := why.Host + " " + why.State + " " + why.Reason
+			for _, h := range why.Hosts {
+				got += fmt.Sprintf("; %s %v %s", h.Host, h.Fits, h.Reason)
+			}
+			if got != want {
+				t.Errorf("%s: %q, want %q", unit, got, want)
+			}
+		}
+		var e *api.Error
+		if _, err := s.Why(w.t.Context(), "job@4.service"); !errors.As(err, &e) || e.Status != http.StatusNotFound {
+			t.Errorf("a replica too many: %v", err)
+		}
+	})
+}
+
 func TestUnitsAndLogs(t *testing.T) {
 	inBubble(t, 2, func(w *world) {
 		s := newService(w, &voterStub{})

@@ -14,22 +14,28 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// Why explains where a unit is, and for each host why it is there or could not be.
+// Why explains where a unit is, and for each host why it is there or could not be. Of a template with replicas it tells
+// where some are, and where another one might go.
 func (s *service) Why(ctx context.Context, name string) (api.Why, error) {
 	v, _, stale, err := s.read(ctx, fleet.StatusPrefixes)
 	if err != nil {
 		return api.Why{}, err
 	}
-	u, known := v.Units[name]
+	u, known := v.RecordOf(name)
 	switch {
 	case !known:
 		return api.Why{}, errNoUnit(name)
-	case unitfile.IsTemplate(name):
+	case unitfile.IsTemplate(name) && !u.Replicated:
 		return api.Why{}, api.Errorf(http.StatusBadRequest, "ask for one of its instances: "+unitfile.Instance(name, "1"),
 			"%s is a template and is on no host", name)
 	}
 	why := inShort(name, s.describe(ctx, v, stale).Units)
-	if u.Record.Desired == store.DesiredInactive {
+	if why.State == "" { // one of more replicas than a status lists
+		for _, h := range v.HostsOf(name) {
+			why.Host = h.Name
+		}
+	}
+	if u.Desired == store.DesiredInactive {
 		why.Reason = cmp.Or(why.Reason, "it was submitted and not started; `muster units start "+name+"` starts it")
 		return why, nil
 	}

@@ -112,6 +112,11 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	return h, c.get(ctx, "/v1/health", &h)
 }
 
+// Fleet asks fleet's API for what is at a path below FleetPath.
+func (c *Client) Fleet(ctx context.Context, path string, into any) error {
+	return c.get(ctx, FleetPath+path, into)
+}
+
 // PutUnit submits contents, a desired state, or both. Repeating it changes nothing.
 func (c *Client) PutUnit(ctx context.Context, u Unit) (Outcome, error) {
 	return c.change(ctx, http.MethodPut, unitPath(u.Name), u)
@@ -140,7 +145,12 @@ func (c *Client) RemoveHost(ctx context.Context, id string) error {
 
 // SetLabels replaces a host's labels.
 func (c *Client) SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error) {
-	return c.change(ctx, http.MethodPut, "/v1/hosts/"+url.PathEscape(id)+"/labels", Labels{Labels: labels})
+	return c.change(ctx, http.MethodPut, labelsPath(id), Labels{Labels: labels})
+}
+
+// PatchLabels sets the labels that have a value and removes those that have none.
+func (c *Client) PatchLabels(ctx context.Context, id string, labels map[string]*string) (Outcome, error) {
+	return c.change(ctx, http.MethodPatch, labelsPath(id), LabelPatch{Labels: labels})
 }
 
 // Renew asks for a new certificate in place of one that may have expired.
@@ -200,6 +210,8 @@ func (c *Client) WatchStatus(ctx context.Context, yield func(Status) bool) error
 }
 
 func unitPath(name string) string { return "/v1/units/" + url.PathEscape(name) }
+
+func labelsPath(id string) string { return "/v1/hosts/" + url.PathEscape(id) + "/labels" }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	resp, err := c.do(ctx, request{method: http.MethodGet, path: path})

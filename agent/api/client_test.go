@@ -30,6 +30,9 @@ func TestClientCalls(t *testing.T) {
 	if o, err := c.SetLabels(ctx, "ab", map[string]string{"a": "b"}); err != nil || o != Unchanged {
 		t.Errorf("SetLabels: %v, %v", o, err)
 	}
+	if o, err := c.PatchLabels(ctx, "ab", map[string]*string{"a": nil}); err != nil || o != Changed {
+		t.Errorf("PatchLabels: %v, %v", o, err)
+	}
 	for name, call := range map[string]func() error{
 		"DeleteUnit": func() error { return c.DeleteUnit(ctx, "web@1.service") },
 		"AddToken":   func() error { return c.AddToken(ctx, TokenRequest{Hash: "aa"}) },
@@ -39,7 +42,9 @@ func TestClientCalls(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	want := []string{"delete web@1.service", "labels ab map[a:b]", "put web@1.service launched", "remove ab", "token aa"}
+	want := []string{
+		"delete web@1.service", "labels ab map[a:b]", "patch labels ab 1", "put web@1.service launched", "remove ab", "token aa",
+	}
 	if got := slices.Sorted(slices.Values(f.calls)); !slices.Equal(got, want) {
 		t.Errorf("calls %q, want %q", got, want)
 	}
@@ -51,6 +56,10 @@ func TestClientCalls(t *testing.T) {
 	}
 	if h, err := c.Health(ctx); err != nil || h.Host != "node-1" {
 		t.Errorf("Health: %+v, %v", h, err)
+	}
+	var path string
+	if err := c.Fleet(ctx, "units/web%401.service?alt=json", &path); err != nil || path != "/fleet/v1/units/web@1.service" {
+		t.Errorf("Fleet: %q, %v", path, err)
 	}
 	if units, err := c.Units(ctx); err != nil || len(units) != 0 {
 		t.Errorf("Units: %+v, %v", units, err)

@@ -37,8 +37,8 @@ const hintNoQuorum = "a majority of the voters must run: see `muster status`, st
 // hintVersions is what to do when the two sides do not understand each other.
 const hintVersions = "muster and the agents must be of the same version"
 
-// classify turns any error into one for the caller.
-func classify(err error) *Error {
+// AsError turns any error into one for the caller: an *Error as it is, the store's errors and others by their class.
+func AsError(err error) *Error {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
@@ -58,7 +58,7 @@ func isAny(err error, targets ...error) bool {
 }
 
 func writeError(w http.ResponseWriter, err error) {
-	e := classify(err)
+	e := AsError(err)
 	writeJSON(w, e.Status, e)
 }
 

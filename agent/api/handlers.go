@@ -132,6 +132,19 @@ func (s *Server) putLabels(w http.ResponseWriter, r *http.Request, _ Caller) err
 	return nil
 }
 
+func (s *Server) patchLabels(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	var patch LabelPatch
+	if err := readJSON(r, &patch); err != nil {
+		return err
+	}
+	outcome, err := s.Admin.PatchLabels(r.Context(), r.PathValue("id"), patch.Labels)
+	if err != nil {
+		return err
+	}
+	writeOutcome(w, outcome)
+	return nil
+}
+
 func (s *Server) postRenew(w http.ResponseWriter, r *http.Request, _ Caller) error {
 	var req RenewRequest
 	if err := readJSON(r, &req); err != nil {
@@ -155,6 +168,14 @@ func (s *Server) postJoin(w http.ResponseWriter, r *http.Request, _ Caller) erro
 
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request, _ Caller) error {
 	writeJSON(w, http.StatusOK, s.Fleet.Health())
+	return nil
+}
+
+func (s *Server) fleetAPI(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	if s.FleetAPI == nil {
+		return Errorf(http.StatusNotFound, hintVersions, "fleet's API is not served here")
+	}
+	s.FleetAPI.ServeHTTP(w, r)
 	return nil
 }
 

@@ -18,8 +18,12 @@ type route struct {
 	path    string
 	roles   Role // bits
 	voter   bool // changes the cluster: agents that do not vote answer 421
+	fleet   bool // hosts may use it too where they may command (Server.HostsCommand)
 	handler func(*Server, http.ResponseWriter, *http.Request, Caller) error
 }
+
+// FleetPath is where fleet's API is among the agent's own.
+const FleetPath = "/fleet/v1/"
 
 // routes is the whole API. Nothing else is served, and nothing is allowed that does not stand here. The join has a
 // handler of its own (cluster/join) and is added to it.
@@ -27,16 +31,21 @@ var routes = []route{
 	{method: "GET", path: "/v1/status", roles: members | Socket, handler: (*Server).getStatus},
 	{method: "GET", path: "/v1/units", roles: members | Socket, handler: (*Server).getUnits},
 	{method: "GET", path: "/v1/units/{name}", roles: members, handler: (*Server).getUnit},
-	{method: "PUT", path: "/v1/units/{name}", roles: admins, voter: true, handler: (*Server).putUnit},
-	{method: "DELETE", path: "/v1/units/{name}", roles: admins, voter: true, handler: (*Server).deleteUnit},
+	{method: "PUT", path: "/v1/units/{name}", roles: admins, voter: true, fleet: true, handler: (*Server).putUnit},
+	{method: "DELETE", path: "/v1/units/{name}", roles: admins, voter: true, fleet: true, handler: (*Server).deleteUnit},
 	{method: "GET", path: "/v1/units/{name}/why", roles: members, handler: (*Server).getWhy},
 	{method: "GET", path: "/v1/units/{name}/logs", roles: admins, handler: (*Server).getLogs},
 	{method: "POST", path: "/v1/tokens", roles: admins, voter: true, handler: (*Server).postToken},
 	{method: "DELETE", path: "/v1/hosts/{id}", roles: admins, voter: true, handler: (*Server).deleteHost},
 	{method: "PUT", path: "/v1/hosts/{id}/labels", roles: admins, voter: true, handler: (*Server).putLabels},
+	{method: "PATCH", path: "/v1/hosts/{id}/labels", roles: admins, voter: true, fleet: true, handler: (*Server).patchLabels},
 	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
 	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},
 	{method: "GET", path: "/v1/health", roles: members, handler: (*Server).getHealth},
+	{method: "GET", path: FleetPath + "{rest...}", roles: members, handler: (*Server).fleetAPI},
+	{method: "PUT", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
+	{method: "PATCH", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
+	{method: "DELETE", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
 }
 
 // allows reports whether a caller may use the route.

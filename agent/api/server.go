@@ -41,6 +41,8 @@ type Admin interface {
 	AddToken(ctx context.Context, req TokenRequest) error
 	RemoveHost(ctx context.Context, id string) error
 	SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error)
+	// PatchLabels sets the labels that have a value and removes those that have none.
+	PatchLabels(ctx context.Context, id string, labels map[string]*string) (Outcome, error)
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }
@@ -52,6 +54,11 @@ type Server struct {
 	Admin     Admin        // nil on hosts that do not vote
 	Join      http.Handler // nil on hosts that do not vote
 	Log       *slog.Logger
+	// FleetAPI serves fleet's API (agent/fleetapi) to callers with certificates too, below FleetPath. It may be nil.
+	FleetAPI http.Handler
+	// HostsCommand lets hosts do what fleet let every machine do: change units and labels. Without it only operators and
+	// voters may.
+	HostsCommand bool
 }
 
 // writeTimeout bounds changes of the cluster. It is shorter than the client's patience with one endpoint, so that the
@@ -114,7 +121,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, identif
 
 // authorize says whether the caller may use the route, and whether this agent can serve it.
 func (s *Server) authorize(c Caller, rt route) error {
-	if !rt.allows(c.Role) {
+	switch {
+	case rt.allows(c.Role):
+	case rt.fleet && c.Role == Host && s.HostsCommand:
+	case rt.fleet && c.Role == Host:
+		return Errorf(http.StatusForbidden, "do it on a voter, or with `muster`, or let hosts command: "+
+			`{"hosts_command": true} in /etc/muster/fleet.json of the voters`, "%s may not %s %s", c.Role, rt.method, rt.path)
+	default:
 		return Errorf(http.StatusForbidden, "this needs the operator's certificate: use `muster` where the cluster was made",
 			"%s may not %s %s", c.Role, rt.method, rt.path)
 	}

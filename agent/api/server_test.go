@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,11 @@ func (f *fakeFleet) SetLabels(_ context.Context, id string, labels map[string]st
 	return Unchanged, f.err
 }
 
+func (f *fakeFleet) PatchLabels(_ context.Context, id string, labels map[string]*string) (Outcome, error) {
+	f.called("patch labels %s %d", id, len(labels))
+	return Changed, f.err
+}
+
 func (f *fakeFleet) Renew(context.Context, RenewRequest) (RenewReply, error) {
 	return RenewReply{Certificate: "new"}, f.err
 }
@@ -204,7 +210,8 @@ func (f *fakeFleet) Renew(context.Context, RenewRequest) (RenewReply, error) {
 func newServer(f *fakeFleet) *Server {
 	return &Server{
 		ClusterID: testCluster, Fleet: f, Admin: f, Log: slog.New(slog.DiscardHandler),
-		Join: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
+		FleetAPI: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, r.URL.Path) }),
+		Join:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 	}
 }
 
@@ -220,9 +227,14 @@ var calls = map[string]struct{ path, body string }{
 	"POST /v1/tokens":              {"/v1/tokens", `{"hash":"aa"}`},
 	"DELETE /v1/hosts/{id}":        {"/v1/hosts/0123", ""},
 	"PUT /v1/hosts/{id}/labels":    {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
+	"PATCH /v1/hosts/{id}/labels":  {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
 	"POST /v1/renew":               {"/v1/renew", `{"certificate":"old"}`},
 	"POST /v1/join":                {"/v1/join", `{}`},
 	"GET /v1/health":               {"/v1/health", ""},
+	"GET /fleet/v1/{rest...}":      {"/fleet/v1/units", ""},
+	"PUT /fleet/v1/{rest...}":      {"/fleet/v1/units/web%401.service", `{}`},
+	"PATCH /fleet/v1/{rest...}":    {"/fleet/v1/machines", `[]`},
+	"DELETE /fleet/v1/{rest...}":   {"/fleet/v1/units/web%401.service", ""},
 	"GET /nothing":                 {"/nothing", ""},
 	"GET /v1/units/{name}/unknown": {"/v1/units/web@1.service/unknown", ""},
 }
@@ -231,19 +243,24 @@ var calls = map[string]struct{ path, body string }{
 func TestAuthorization(t *testing.T) {
 	// none, host, voter, operator: y allowed, - not. A peer's certificate opens nothing.
 	want := map[string]string{
-		"GET /v1/status":            "-yyy",
-		"GET /v1/units":             "-yyy",
-		"GET /v1/units/{name}":      "-yyy",
-		"PUT /v1/units/{name}":      "--yy",
-		"DELETE /v1/units/{name}":   "--yy",
-		"GET /v1/units/{name}/why":  "-yyy",
-		"GET /v1/units/{name}/logs": "--yy",
-		"POST /v1/tokens":           "--yy",
-		"DELETE /v1/hosts/{id}":     "--yy",
-		"PUT /v1/hosts/{id}/labels": "--yy",
-		"POST /v1/renew":            "yyy-",
-		"POST /v1/join":             "y---",
-		"GET /v1/health":            "-yyy",
+		"GET /v1/status":              "-yyy",
+		"GET /v1/units":               "-yyy",
+		"GET /v1/units/{name}":        "-yyy",
+		"PUT /v1/units/{name}":        "--yy",
+		"DELETE /v1/units/{name}":     "--yy",
+		"GET /v1/units/{name}/why":    "-yyy",
+		"GET /v1/units/{name}/logs":   "--yy",
+		"POST /v1/tokens":             "--yy",
+		"DELETE /v1/hosts/{id}":       "--yy",
+		"PUT /v1/hosts/{id}/labels":   "--yy",
+		"PATCH /v1/hosts/{id}/labels": "--yy",
+		"GET /fleet/v1/{rest...}":     "-yyy",
+		"PUT /fleet/v1/{rest...}":     "--yy",
+		"PATCH /fleet/v1/{rest...}":   "--yy",
+		"DELETE /fleet/v1/{rest...}":  "--yy",
+		"POST /v1/renew":              "yyy-",
+		"POST /v1/join":               "y---",
+		"GET /v1/health":              "-yyy",
 	}
 	if len(want) != len(routes) {
 		t.Errorf("the table has %d routes, the server %d", len(want), len(routes))
@@ -261,6 +278,30 @@ func TestAuthorization(t *testing.T) {
 			}
 			if status >= 400 {
 				checkError(t, name, body)
+			}
+		}
+	}
+}
+
+// TestHostsCommand lets hosts change what fleet let every machine change, and nothing else.
+func TestHostsCommand(t *testing.T) {
+	a := newAuthority(t, testCluster)
+	s := newServer(&fakeFleet{})
+	s.HostsCommand = true
+	address := a.serve(t, s)
+	more := []string{"PUT /v1/units/{name}", "DELETE /v1/units/{name}", "PATCH /v1/hosts/{id}/labels"}
+	for _, role := range []string{"none", "host"} {
+		transport := &http.Transport{TLSClientConfig: a.client(t, role)}
+		defer transport.CloseIdleConnections()
+		for _, rt := range routes {
+			call := rt.method + " " + rt.path
+			allowed := rt.allows(Anonymous)
+			if role == "host" {
+				allowed = rt.allows(Host) || slices.Contains(more, call)
+			}
+			status, _ := roundTrip(t, &http.Client{Transport: transport}, "https://"+address, call)
+			if got := status != http.StatusForbidden; got != allowed {
+				t.Errorf("%s by %s: status %d, want allowed %v", call, role, status, allowed)
 			}
 		}
 	}

@@ -62,6 +62,17 @@ type UnitStatus struct {
 	Load    string `json:"load,omitempty"`
 	Active  string `json:"active,omitempty"`
 	Sub     string `json:"sub,omitempty"`
+	// Replicas tells of all replicas of a template; Name is the template's then, and Host "". The replicas are entries of
+	// their own too, unless there are more than a thousand.
+	Replicas *ReplicaCounts `json:"replicas,omitempty"`
+}
+
+// ReplicaCounts is how many replicas a template asks for, and how far they have come.
+type ReplicaCounts struct {
+	Wanted  int `json:"wanted"`
+	Placed  int `json:"placed"` // have a host
+	Running int `json:"running"`
+	Failed  int `json:"failed"`
 }
 
 // The states of a unit in UnitStatus.
@@ -112,6 +123,12 @@ type TokenRequest struct {
 // Labels are the labels of a host (PUT /v1/hosts/{id}/labels); they replace the host's own.
 type Labels struct {
 	Labels map[string]string `json:"labels"`
+}
+
+// LabelPatch changes some labels of a host and leaves the others (PATCH /v1/hosts/{id}/labels): null removes one, as in
+// a JSON merge patch (RFC 7396).
+type LabelPatch struct {
+	Labels map[string]*string `json:"labels"`
 }
 
 // RenewRequest asks a voter for a new certificate (POST /v1/renew). It carries the one to be replaced, which may have

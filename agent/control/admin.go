@@ -86,10 +86,6 @@ func checkUnit(u api.Unit) error {
 	switch store.Desired(u.Desired) {
 	case "", store.DesiredInactive:
 	case store.DesiredLoaded, store.DesiredLaunched:
-		if unitfile.IsTemplate(u.Name) {
-			return badRequest("start its instances: "+unitfile.Instance(u.Name, "1"), "%s is a template and cannot be %s",
-				u.Name, u.Desired)
-		}
 	default:
 		return badRequest("use inactive, loaded or launched", "there is no desired state %q", u.Desired)
 	}
@@ -112,11 +108,12 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 	if err != nil {
 		return api.Unchanged, err
 	}
-	want := store.UnitRecord{File: was.File, Desired: cmp.Or(store.Desired(u.Desired), was.Desired, store.DesiredInactive)}
+	want := was
+	want.Desired = cmp.Or(store.Desired(u.Desired), was.Desired, store.DesiredInactive)
 	c := store.Commit{Guards: []store.Guard{unmodified(key, item)}}
 	switch {
 	case u.Content != "":
-		want.File = store.FileSum([]byte(u.Content))
+		want = withFile(want, u)
 		// The file is written even if it is known: a sweep of unreferenced files that runs now then fails on its guard.
 		c.Ops = append(c.Ops, store.Put(store.FileKey(want.File), []byte(u.Content)))
 	case item.ModRevision == 0:
@@ -126,7 +123,9 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 		}
 		c.Guards = append(c.Guards, template)
 	}
-	want.V = was.V
+	if err := checkTemplate(u.Name, want); err != nil {
+		return api.Unchanged, err
+	}
 	if want == was {
 		return api.Unchanged, nil
 	}
@@ -137,6 +136,25 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 		return api.Created, nil
 	}
 	return api.Changed, nil
+}
+
+// withFile is the record with contents, which have been checked, and what they say of replicas.
+func withFile(record store.UnitRecord, u api.Unit) store.UnitRecord {
+	record.File, record.Replicated, record.Replicas = store.FileSum([]byte(u.Content)), false, 0
+	if file, _, err := unitfile.Parse(u.Name, []byte(u.Content)); err == nil {
+		m := file.Muster(u.Name)
+		record.Replicated, record.Replicas = m.Replicated, m.Replicas
+	}
+	return record
+}
+
+// checkTemplate refuses to put a template on hosts that says of no replicas.
+func checkTemplate(name string, want store.UnitRecord) error {
+	if !unitfile.IsTemplate(name) || want.Replicated || want.Desired == store.DesiredInactive {
+		return nil
+	}
+	return badRequest("start its instances: "+unitfile.Instance(name, "1")+", or write Replicas= below [X-Muster]",
+		"%s is a template and cannot be %s", name, want.Desired)
 }
 
 func (a *Admin) writeUnit(ctx context.Context, c store.Commit, key string, record store.UnitRecord) error {

@@ -202,6 +202,23 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%v: got %v, %v, want %v", step.labels, got, err, step.want)
 		}
 	}
+	one, two := "1", "2"
+	for _, step := range []struct {
+		patch map[string]*string
+		want  api.Outcome
+	}{
+		{map[string]*string{"a": &one, "b": &one}, api.Changed},
+		{map[string]*string{"a": &one}, api.Unchanged},
+		{map[string]*string{"a": nil, "b": &two, "c": nil}, api.Changed},
+		{map[string]*string{"a": nil}, api.Unchanged},
+	} {
+		if got, err := a.PatchLabels(t.Context(), id(1), step.patch); err != nil || got != step.want {
+			t.Errorf("%v: got %v, %v, want %v", step.patch, got, err, step.want)
+		}
+	}
+	if _, member, err := a.member(t.Context(), id(1)); err != nil || len(member.Labels) != 1 || member.Labels["b"] != two {
+		t.Errorf("the labels are %v, %v", member.Labels, err)
+	}
 	_, err := a.SetLabels(t.Context(), id(2), nil)
 	refused(t, "unknown", err, http.StatusNotFound, id(2))
 	_, err = a.SetLabels(t.Context(), "node-1", nil)

@@ -88,7 +88,7 @@ func (c *cluster) placed() []string {
 	}
 	var list []string
 	for host, r := range v.Schedule {
-		for _, u := range r.Record.Units {
+		for u := range r.Record.Each() {
 			list = append(list, fmt.Sprintf("%s@%d", u.Name, number(host)))
 		}
 	}
@@ -380,11 +380,11 @@ func TestStaleSchedule(t *testing.T) {
 	fence := store.Guard{Key: "/muster/leader/none", Kind: store.GuardCreateRevision}
 	s := &schedulerRound{Scheduler: &Scheduler{Store: c, Log: quiet()}, fence: fence, unseen: map[string]change{}}
 	for name, ch := range map[string]change{
-		"new":     {host: id(1), record: record},
-		"changed": {host: id(1), revision: 1, record: record},
-		"gone":    {host: id(1), revision: 1, gone: true},
+		"new":     {host: id(1), parts: []part{{record: record}}},
+		"changed": {host: id(1), parts: []part{{revision: 1, record: record}}},
+		"gone":    {host: id(1), parts: []part{{revision: 1}}, gone: true},
 	} {
-		if err := s.write(t.Context(), []change{ch}); !errors.Is(err, store.ErrConflict) {
+		if _, err := s.write(t.Context(), []change{ch}); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("%s: %v, want a conflict", name, err)
 		}
 	}

@@ -55,9 +55,33 @@ func (a *Admin) roster(ctx context.Context) (roster.Roster, error) {
 
 // SetLabels replaces the labels of a host.
 func (a *Admin) SetLabels(ctx context.Context, id string, labels map[string]string) (api.Outcome, error) {
+	return a.relabel(ctx, id, func(map[string]string) map[string]string { return labels })
+}
+
+// PatchLabels sets the labels of a host that have a value and removes those that have none.
+func (a *Admin) PatchLabels(ctx context.Context, id string, patch map[string]*string) (api.Outcome, error) {
+	return a.relabel(ctx, id, func(was map[string]string) map[string]string {
+		labels := maps.Clone(was)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		for key, value := range patch {
+			if value == nil {
+				delete(labels, key)
+			} else {
+				labels[key] = *value
+			}
+		}
+		return labels
+	})
+}
+
+// relabel gives a host other labels, which follow from those that it has.
+func (a *Admin) relabel(ctx context.Context, id string, change func(was map[string]string) map[string]string,
+) (api.Outcome, error) {
 	outcome := api.Unchanged
 	err := retry(func() (err error) {
-		outcome, err = a.setLabels(ctx, id, labels)
+		outcome, err = a.setLabels(ctx, id, change)
 		return err
 	})
 	if err != nil {
@@ -66,10 +90,15 @@ func (a *Admin) SetLabels(ctx context.Context, id string, labels map[string]stri
 	return outcome, nil
 }
 
-func (a *Admin) setLabels(ctx context.Context, id string, labels map[string]string) (api.Outcome, error) {
+func (a *Admin) setLabels(ctx context.Context, id string, change func(was map[string]string) map[string]string,
+) (api.Outcome, error) {
 	item, member, err := a.member(ctx, id)
-	if err != nil || maps.Equal(member.Labels, labels) {
+	if err != nil {
 		return api.Unchanged, err
+	}
+	labels := change(member.Labels)
+	if maps.Equal(member.Labels, labels) {
+		return api.Unchanged, nil
 	}
 	member.Labels = labels
 	data, err := store.Marshal(member)
@@ -104,7 +133,7 @@ func (a *Admin) removeHost(ctx context.Context, id string) error {
 	}
 	_, err := a.Store.Commit(ctx, store.Commit{Ops: []store.Op{
 		store.Delete(store.RosterKey(id)), store.Delete(store.AliveKey(id)), store.Delete(store.HostKey(id)),
-		store.Delete(store.StatesKey(id)),
+		store.Delete(store.StatesKey(id)), store.DeletePrefix(store.StatesKey(id) + "/"),
 	}})
 	return err
 }

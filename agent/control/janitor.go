@@ -97,8 +97,10 @@ func orphans(v fleet.View) []store.Item {
 			old = append(old, store.Item{Key: key, ModRevision: revision})
 		}
 	}
-	for id, r := range v.States {
-		add(id, store.StatesKey(id), r.Revision)
+	for id, parts := range v.StateParts {
+		for n, r := range parts {
+			add(id, store.PartKey(store.StatesKey(id), n), r.Revision)
+		}
 	}
 	for id, r := range v.Hosts {
 		add(id, store.HostKey(id), r.Revision)

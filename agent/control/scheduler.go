@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -97,104 +96,16 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 	snapshot := v.Snapshot(rules)
 	decisions := schedule.Decide(snapshot)
 	after := schedule.After(snapshot, decisions)
-	changes := diff(v, v.Schedules(after.Placed, schedule.GlobalHosts(after)))
+	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun))
 	if len(changes) == 0 {
 		return nil
 	}
 	for _, d := range decisions {
-		s.Log.Debug("decided", "unit", d.Unit, "kind", d.Kind, "from", d.From, "to", d.To, "reason", d.Reason)
+		s.Log.Debug("decided", "unit", d.Unit, "instances", d.Instances, "kind", d.Kind, "from", d.From, "to", d.To, "reason", d.Reason)
 	}
-	for _, batch := range batches(changes) {
-		if err := s.write(ctx, batch); err != nil {
-			return err
-		}
+	if err := s.writeAll(ctx, changes); err != nil {
+		return err
 	}
 	s.Log.Info("wrote schedules", "hosts", len(changes), "decisions", len(decisions), "units", len(snapshot.Units))
 	return nil
-}
-
-// write commits some hosts' records.
-func (s *schedulerRound) write(ctx context.Context, batch []change) error {
-	c := store.Commit{Guards: []store.Guard{s.fence}}
-	for _, ch := range batch {
-		key := store.ScheduleKey(ch.host)
-		c.Guards = append(c.Guards, store.Guard{Key: key, Kind: store.GuardModRevision, Revision: ch.revision})
-		if ch.gone {
-			c.Guards = append(c.Guards, store.Guard{Key: store.RosterKey(ch.host), Kind: store.GuardModRevision})
-			c.Ops = append(c.Ops, store.Delete(key))
-			continue
-		}
-		data, err := store.Marshal(ch.record)
-		if err != nil {
-			return err
-		}
-		c.Ops = append(c.Ops, store.Put(key, data))
-	}
-	revision, err := s.Store.Commit(ctx, c)
-	if err != nil {
-		return err
-	}
-	s.wrote = true
-	for _, ch := range batch {
-		ch.revision = revision
-		s.unseen[ch.host] = ch
-	}
-	return nil
-}
-
-// change is what becomes of one host's record.
-type change struct {
-	host     string
-	revision int64 // of the record that it replaces, 0 for none; then its own
-	record   store.ScheduleRecord
-	gone     bool // the host has left the roster
-	gains    bool // the record has units that it had not
-}
-
-// in says whether a view has the change, which was written at its revision.
-func (c change) in(v fleet.View) bool {
-	record, there := v.Schedule[c.host]
-	return there && record.Revision >= c.revision || c.gone && !there
-}
-
-// diff compares the records with those that are to be. Records that only lose units come first, so that units leave
-// before they arrive even when the changes are too many for one commit.
-func diff(v fleet.View, want map[string]store.ScheduleRecord) []change {
-	var changes []change
-	for id, record := range want {
-		was := v.Schedule[id]
-		if was.Revision != 0 && slices.Equal(was.Record.Units, record.Units) {
-			continue
-		}
-		changes = append(changes, change{host: id, revision: was.Revision, record: record, gains: gains(was.Record, record)})
-	}
-	for id, was := range v.Schedule {
-		if _, stays := want[id]; !stays {
-			changes = append(changes, change{host: id, revision: was.Revision, gone: true})
-		}
-	}
-	slices.SortFunc(changes, func(a, b change) int {
-		if a.gains != b.gains {
-			if b.gains {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.host, b.host)
-	})
-	return changes
-}
-
-func gains(was, is store.ScheduleRecord) bool {
-	return slices.ContainsFunc(is.Units, func(u store.ScheduledUnit) bool {
-		_, had := slices.BinarySearchFunc(was.Units, u.Name, func(w store.ScheduledUnit, name string) int {
-			return cmp.Compare(w.Name, name)
-		})
-		return !had
-	})
-}
-
-// batches cuts changes into commits. Each has the fence and at most two guards a change.
-func batches(changes []change) [][]change {
-	return slices.Collect(slices.Chunk(changes, (store.MaxOps-1)/2))
 }

@@ -6,28 +6,35 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/store"
 )
 
 // Rules knows the placement rules of units. It reads each unit file once, and keeps of it the sections that concern
-// placement for as long as some unit has the file. It is not safe for concurrent use.
+// placement for as long as some unit or schedule has the file. It is not safe for concurrent use.
 type Rules struct {
-	files map[string]unitfile.File // by hash
+	files map[string]contents // by hash
 	units map[ruleKey]unitfile.Requirements
+}
+
+// contents is what is kept of a file.
+type contents struct {
+	placement unitfile.File // sections X-...
+	runs      string        // a hash of all others; "" if the file is missing
 }
 
 type ruleKey struct{ unit, file string }
 
 // NewRules makes an empty Rules.
 func NewRules() *Rules {
-	return &Rules{files: map[string]unitfile.File{}, units: map[ruleKey]unitfile.Requirements{}}
+	return &Rules{files: map[string]contents{}, units: map[ruleKey]unitfile.Requirements{}}
 }
 
 // manyFiles is how many missing files are better read together.
 const manyFiles = 16
 
 // Of returns the rules of every unit of v that is wanted on a host. A unit whose file is missing or cannot be read has no
-// rules: its host will say what is wrong.
+// rules: its host will say what is wrong. Of a template whose replicas have rules of their own, it returns those of each.
 func (r *Rules) Of(ctx context.Context, from Reader, v View) (map[string]unitfile.Requirements, error) {
 	if err := r.read(ctx, from, v); err != nil {
 		return nil, err
@@ -38,34 +45,63 @@ func (r *Rules) Of(ctx context.Context, from Reader, v View) (map[string]unitfil
 		if u.Record.Desired == store.DesiredInactive {
 			continue
 		}
-		key := ruleKey{unit: name, file: u.Record.File}
-		req, ok := r.units[key]
-		if !ok {
-			req, _ = r.files[u.Record.File].Requirements(name) // the API refused files with findings
+		for _, of := range r.ruled(name, u.Record) {
+			if _, own := v.Units[of]; own && of != name {
+				continue
+			}
+			key := ruleKey{unit: of, file: u.Record.File}
+			req, ok := r.units[key]
+			if !ok {
+				req, _ = r.files[u.Record.File].placement.Requirements(of) // the API refused files with findings
+			}
+			rules[of], known[key] = req, req
 		}
-		rules[name], known[key] = req, req
 	}
 	r.units = known
 	return rules, nil
 }
 
+// ruled names what a unit's rules are for: itself, or each of a template's replicas if they differ.
+func (r *Rules) ruled(name string, u store.UnitRecord) []string {
+	if !u.Replicated || !r.files[u.File].placement.HasOwnRules() {
+		return []string{name}
+	}
+	names := make([]string, u.Replicas)
+	for i := range names {
+		names[i] = instances.Name(name, i+1)
+	}
+	return names
+}
+
+// SameRun says whether two files, by their hashes, differ at most in comments and in sections that are about placement: what
+// runs need not be restarted when one replaces the other.
+func (r *Rules) SameRun(a, b string) bool {
+	return a == b || r.files[a].runs != "" && r.files[a].runs == r.files[b].runs
+}
+
 // read fetches the files that are not known yet and forgets those that nobody has.
 func (r *Rules) read(ctx context.Context, from Reader, v View) error {
-	files := make(map[string]unitfile.File, len(r.files))
+	files := make(map[string]contents, len(r.files))
 	missing := map[string]string{} // hash → a unit that has it
-	for name, u := range v.Units {
-		hash := u.Record.File
-		if u.Record.Desired == store.DesiredInactive {
-			continue
-		}
+	need := func(hash, name string) {
 		if _, seen := files[hash]; seen {
-			continue
+			return
 		}
 		file, ok := r.files[hash]
 		if !ok {
 			missing[hash] = name
 		}
 		files[hash] = file
+	}
+	for name, u := range v.Units {
+		if u.Record.Desired != store.DesiredInactive {
+			need(u.Record.File, name)
+		}
+	}
+	for _, host := range v.Schedule {
+		for _, u := range host.Record.Units {
+			need(u.File, u.Name)
+		}
 	}
 	r.files = files
 	err := r.fetch(ctx, from, missing)
@@ -99,7 +135,7 @@ func (r *Rules) fetch(ctx context.Context, from Reader, missing map[string]strin
 	return nil
 }
 
-// keep takes the sections X-... of a file that is missing.
+// keep takes what is needed of a file that is missing.
 func (r *Rules) keep(item store.Item, missing map[string]string) {
 	hash, _ := store.KeyName(store.PrefixFiles, item.Key)
 	name, wanted := missing[hash]
@@ -110,11 +146,13 @@ func (r *Rules) keep(item store.Item, missing map[string]string) {
 	if err != nil {
 		return
 	}
-	var kept unitfile.File
+	var kept, runs unitfile.File
 	for _, o := range parsed.Options {
 		if strings.HasPrefix(o.Section, "X-") {
 			kept.Options = append(kept.Options, o)
+		} else {
+			runs.Options = append(runs.Options, o)
 		}
 	}
-	r.files[hash] = kept
+	r.files[hash] = contents{placement: kept, runs: store.FileSum(runs.Bytes())}
 }

@@ -8,13 +8,15 @@ import (
 
 	"github.com/musterhq/muster/agent/schedule"
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/store"
 )
 
 // Snapshot is what scheduling decisions are made from. rules are those of every wanted unit (Rules.Of). Members that were
 // never seen are not part of it: nothing can be placed on them yet.
 func (v View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot {
-	s := schedule.Snapshot{Placed: v.placed(rules)}
+	var s schedule.Snapshot
+	s.Placed, s.Spans = v.placed(rules)
 	for _, h := range v.Members() {
 		state := schedule.Lost
 		switch {
@@ -23,74 +25,192 @@ func (v View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot
 		case !v.Seen(h.ID):
 			continue
 		}
+		facts := v.Hosts[h.ID].Record.Facts
 		s.Hosts = append(s.Hosts, schedule.Host{
 			ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels,
+			MilliCPU: int64(facts.CPUs) * 1000, Memory: facts.MemoryBytes,
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
-		s.Units = append(s.Units, schedule.Unit{Name: name, Requirements: rules[name]})
+		u := schedule.Unit{Name: name, Requirements: rules[name]}
+		if unitfile.IsTemplate(name) {
+			u.Replicas = v.Units[name].Record.Replicas
+		}
+		s.Units = append(s.Units, u)
 	}
 	return s
 }
 
-// placed is where each unit is by the schedule. Should two hosts have the same unit, as a leader that was cut short may
-// have left it, the live one counts, then the one whose ID is first.
-func (v View) placed(rules map[string]unitfile.Requirements) map[string]string {
+// placed is where each unit is by the schedule, and instances of templates. Should two hosts have the same unit, as a
+// leader that was cut short may have left it, the live one counts, then the one whose ID is first.
+func (v View) placed(rules map[string]unitfile.Requirements) (map[string]string, []schedule.Span) {
 	placed := map[string]string{}
-	for _, id := range slices.Sorted(maps.Keys(v.Schedule)) {
-		if _, member := v.Roster[id]; !member {
-			continue
-		}
+	var spans []schedule.Span
+	for _, id := range v.scheduledHosts() {
 		for _, u := range v.Schedule[id].Record.Units {
-			if rules[u.Name].Global {
+			if u.Instances != nil {
+				spans = append(spans, schedule.Span{Template: u.Name, Host: id, Instances: u.Instances})
 				continue
 			}
-			if first, taken := placed[u.Name]; !taken || !v.Ready(first) && v.Ready(id) {
+			if _, taken := placed[u.Name]; !taken && !rules[u.Name].Global {
 				placed[u.Name] = id
 			}
 		}
 	}
-	return placed
+	return placed, distinct(spans, placed)
 }
 
-// Schedules renders where units shall be, unit → host, and the hosts of global units, as the record of each host. Hosts
-// whose record would be empty and who have none yet are left out. A unit whose record cannot be read stays as it is: a
-// newer muster may have written it.
-func (v View) Schedules(placed map[string]string, global map[string][]string) map[string]store.ScheduleRecord {
-	records := make(map[string]store.ScheduleRecord, len(v.Schedule))
-	add := func(id string, units ...store.ScheduledUnit) {
-		r, ok := records[id]
-		if !ok {
-			r = store.ScheduleRecord{V: store.RecordVersion, Units: []store.ScheduledUnit{}}
+// scheduledHosts are the members that have a schedule: first those that live, each in the order of their IDs.
+func (v View) scheduledHosts() []string {
+	var live, lost []string
+	for _, id := range slices.Sorted(maps.Keys(v.Schedule)) {
+		_, member := v.Roster[id]
+		switch {
+		case v.Ready(id):
+			live = append(live, id)
+		case member:
+			lost = append(lost, id)
 		}
-		r.Units = append(r.Units, units...)
-		records[id] = r
 	}
+	return append(live, lost...)
+}
+
+// distinct takes from spans the instances that are placed by their own names, or that are in a span before.
+func distinct(spans []schedule.Span, placed map[string]string) []schedule.Span {
+	named := map[string][]instances.Range{}
+	for name := range placed {
+		if template, n, ok := instances.Split(name); ok {
+			named[template] = append(named[template], instances.Range{First: n, Last: n})
+		}
+	}
+	taken := make(map[string]instances.Set, len(named))
+	for template, ranges := range named {
+		taken[template] = instances.Of(ranges...)
+	}
+	twice := overlapping(spans)
+	for i := range spans {
+		s := &spans[i]
+		s.Instances = s.Instances.Minus(taken[s.Template])
+		if twice[s.Template] {
+			taken[s.Template] = taken[s.Template].Union(s.Instances)
+		}
+	}
+	return slices.DeleteFunc(spans, func(s schedule.Span) bool { return len(s.Instances) == 0 })
+}
+
+// overlapping names the templates that have an instance in two spans.
+func overlapping(spans []schedule.Span) map[string]bool {
+	ranges := map[string][]instances.Range{}
+	count := map[string]int{}
+	for _, s := range spans {
+		ranges[s.Template] = append(ranges[s.Template], s.Instances...)
+		count[s.Template] += s.Instances.Len()
+	}
+	twice := map[string]bool{}
+	for template, all := range ranges {
+		twice[template] = instances.Of(all...).Len() < count[template]
+	}
+	return twice
+}
+
+// Schedules renders where units shall be, and the hosts of global units, as the schedule of each host. Hosts whose
+// schedule would be empty and who have none yet are left out. A unit whose record cannot be read stays as it is: a newer
+// muster may have written it. Replicas stay with the file that they have where sameRun says that what runs is the same: to
+// have more of them restarts none.
+func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sameRun func(a, b string) bool,
+) map[string]store.ScheduleRecord {
+	r := renderer{View: v, sameRun: sameRun, units: make(map[string][]store.ScheduledUnit, len(v.Schedule))}
 	for id, was := range v.Schedule {
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
-		add(id)
+		r.units[id] = []store.ScheduledUnit{}
 		for _, u := range was.Record.Units {
 			if v.Bad[store.UnitKey(u.Name)] != nil {
-				add(id, u)
+				r.units[id] = append(r.units[id], u)
 			}
 		}
 	}
-	scheduled := func(name string) store.ScheduledUnit {
-		u := v.Units[name].Record
-		return store.ScheduledUnit{Name: name, File: u.File, Desired: u.Desired}
+	replicas := map[site]instances.Set{} // placed by their own names
+	for name, id := range after.Placed {
+		if _, own := v.Units[name]; own {
+			r.addUnit(name, id)
+		} else if template, n, ok := instances.Split(name); ok {
+			at := site{id, template}
+			replicas[at] = replicas[at].Union(instances.Of(instances.Range{First: n, Last: n}))
+		}
 	}
-	for name, id := range placed {
-		add(id, scheduled(name))
+	for _, span := range after.Spans {
+		at := site{span.Host, span.Template}
+		r.addReplicas(at, span.Instances.Union(replicas[at]))
+		delete(replicas, at)
+	}
+	for at, set := range replicas {
+		r.addReplicas(at, set)
 	}
 	for name, ids := range global {
 		for _, id := range ids {
-			add(id, scheduled(name))
+			r.addUnit(name, id)
 		}
 	}
-	for _, r := range records {
-		slices.SortFunc(r.Units, func(a, b store.ScheduledUnit) int { return cmp.Compare(a.Name, b.Name) })
+	return r.records()
+}
+
+// site is a host and the name of a unit or template there.
+type site struct{ host, name string }
+
+// renderer makes schedules.
+type renderer struct {
+	View
+	sameRun func(a, b string) bool
+	units   map[string][]store.ScheduledUnit // by host
+}
+
+// before is what a host's schedule has of a template so far.
+func (r *renderer) before(at site) []store.ScheduledUnit {
+	units := r.Schedule[at.host].Record.Units
+	compare := func(u store.ScheduledUnit, name string) int { return cmp.Compare(u.Name, name) }
+	i, _ := slices.BinarySearchFunc(units, at.name, compare)
+	n := i
+	for n < len(units) && units[n].Name == at.name {
+		n++
+	}
+	return units[i:n]
+}
+
+func (r *renderer) addUnit(name, id string) {
+	record := r.Units[name].Record
+	r.units[id] = append(r.units[id], store.ScheduledUnit{Name: name, File: record.File, Desired: record.Desired})
+}
+
+func (r *renderer) addReplicas(at site, set instances.Set) {
+	record := r.Units[at.name].Record
+	add := func(file string, set instances.Set) {
+		if len(set) > 0 {
+			r.units[at.host] = append(r.units[at.host],
+				store.ScheduledUnit{Name: at.name, File: file, Desired: record.Desired, Instances: set})
+		}
+	}
+	old := map[string]instances.Set{}
+	for _, was := range r.before(at) {
+		if was.File != record.File && r.sameRun(was.File, record.File) {
+			old[was.File] = old[was.File].Union(was.Instances.Intersect(set))
+			set = set.Minus(was.Instances)
+		}
+	}
+	for file, kept := range old {
+		add(file, kept)
+	}
+	add(record.File, set)
+}
+
+func (r *renderer) records() map[string]store.ScheduleRecord {
+	records := make(map[string]store.ScheduleRecord, len(r.units))
+	for id, units := range r.units {
+		slices.SortFunc(units, func(a, b store.ScheduledUnit) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File))
+		})
+		records[id] = store.ScheduleRecord{V: store.RecordVersion, Units: units}
 	}
 	return records
 }

@@ -3,12 +3,14 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -46,14 +48,22 @@ func WithVoters(s api.Status, voters []VoterHealth) api.Status {
 	return s
 }
 
-// Unplaced returns the units that are wanted on a host and have none, sorted.
+// Unplaced returns the units that are wanted on a host and have none, and the templates of whose replicas that is so,
+// sorted.
 func (v View) Unplaced() []string {
-	where := v.placements()
+	where := v.placements(v.crowds())
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(v.Units)) {
-		if v.Units[name].Record.Desired != store.DesiredInactive && len(where[name]) == 0 {
-			names = append(names, name)
+		u := v.Units[name].Record
+		if u.Desired == store.DesiredInactive || len(where[name]) > 0 {
+			continue
 		}
+		if u.Replicated {
+			if c := v.replicaStatus(name, u, "").Replicas; c.Placed >= c.Wanted {
+				continue
+			}
+		}
+		names = append(names, name)
 	}
 	return names
 }
@@ -61,7 +71,7 @@ func (v View) Unplaced() []string {
 // HostsOf returns the members that have a unit by the schedule, in the order of their IDs.
 func (v View) HostsOf(unit string) []roster.Host {
 	var hosts []roster.Host
-	for _, p := range v.placements()[unit] {
+	for _, p := range v.placementsOf(unit) {
 		hosts = append(hosts, v.Roster[p.host].Record.Host)
 	}
 	return hosts
@@ -173,15 +183,20 @@ type placement struct {
 	scheduled store.ScheduledUnit
 }
 
-// placements is where the schedule has each unit, hosts in the order of their IDs.
-func (v View) placements() map[string][]placement {
+// placements is where the schedule has each unit, hosts in the order of their IDs; replicas of some templates are left out.
+func (v View) placements(without map[string]bool) map[string][]placement {
 	where := make(map[string][]placement, len(v.Units))
 	for _, id := range slices.Sorted(maps.Keys(v.Schedule)) {
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
 		for _, u := range v.Schedule[id].Record.Units {
-			where[u.Name] = append(where[u.Name], placement{host: id, scheduled: u})
+			if without[u.Name] {
+				continue
+			}
+			for each := range (store.ScheduleRecord{Units: []store.ScheduledUnit{u}}).Each() {
+				where[each.Name] = append(where[each.Name], placement{host: id, scheduled: each})
+			}
 		}
 	}
 	return where
@@ -189,12 +204,26 @@ func (v View) placements() map[string][]placement {
 
 func (v View) unitStatuses(pending map[string]string) []api.UnitStatus {
 	units := make([]api.UnitStatus, 0, len(v.Units))
-	where := v.placements()
-	reported := v.reported()
+	crowds := v.crowds()
+	where := v.placements(crowds)
+	reported := v.reported(crowds)
 	for name, record := range v.Units {
+		if u := record.Record; u.Replicated && u.Desired != store.DesiredInactive {
+			units = append(units, v.replicaStatus(name, u, pending[name]))
+			continue
+		}
 		units = append(units, v.unitStatus(name, record.Record, where[name], reported, pending)...)
 	}
-	units = append(units, v.leaving(where)...)
+	for name, where := range where {
+		if _, own := v.Units[name]; own {
+			continue
+		}
+		template, _, _ := instances.Split(name)
+		if u, ok := v.Units[template]; ok {
+			units = append(units, v.unitStatus(name, u.Record, where, reported, pending)...)
+		}
+	}
+	units = append(units, v.leaving(where, crowds)...)
 	slices.SortFunc(units, func(a, b api.UnitStatus) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Host, b.Host))
 	})
@@ -204,14 +233,21 @@ func (v View) unitStatuses(pending map[string]string) []api.UnitStatus {
 // spot is a unit's name and a host's ID.
 type spot struct{ unit, host string }
 
-func (v View) reported() map[spot]store.UnitState {
+// reported is what hosts say of units; replicas of some templates are left out.
+func (v View) reported(without map[string]bool) map[spot]store.UnitState {
 	states := map[spot]store.UnitState{}
 	for id, r := range v.States {
-		for _, s := range r.Record.Units {
+		for s := range listed(r.Record, without) {
 			states[spot{s.Name, id}] = s
 		}
 	}
 	return states
+}
+
+// listed yields the states of a record but for replicas of some templates.
+func listed(r store.StatesRecord, without map[string]bool) iter.Seq[store.UnitState] {
+	units := slices.DeleteFunc(slices.Clone(r.Units), func(s store.UnitState) bool { return without[s.Name] })
+	return store.StatesRecord{Units: units}.Each()
 }
 
 // unitStatus is the entries of one unit: one per host that has it, or one that says why none has. Templates cannot be
@@ -255,13 +291,16 @@ func (v View) nowhere(name string, u store.UnitRecord, pending map[string]string
 }
 
 // leaving is units that live hosts still report although the schedule does not have them there any more.
-func (v View) leaving(where map[string][]placement) []api.UnitStatus {
+func (v View) leaving(where map[string][]placement, crowds map[string]bool) []api.UnitStatus {
 	var list []api.UnitStatus
 	for id, r := range v.States {
 		if !v.Ready(id) {
 			continue
 		}
-		for _, s := range r.Record.Units {
+		for s := range listed(r.Record, crowds) {
+			if template, _, ok := instances.Split(s.Name); ok && crowds[template] {
+				continue
+			}
 			if slices.ContainsFunc(where[s.Name], func(p placement) bool { return p.host == id }) {
 				continue
 			}

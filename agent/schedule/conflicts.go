@@ -24,7 +24,23 @@ type conflicts struct {
 
 type pattern struct {
 	text           string
-	prefix, suffix string // without metacharacters
+	glob           bool   // it has metacharacters
+	prefix, suffix string // without them
+}
+
+// mayMatch says whether the pattern may match names that begin and end so. It is right when it says no.
+func (p *pattern) mayMatch(prefix, suffix string) bool {
+	if !p.glob {
+		return strings.HasPrefix(p.text, prefix) && strings.HasSuffix(p.text, suffix)
+	}
+	n, m := min(len(p.prefix), len(prefix)), min(len(p.suffix), len(suffix))
+	return p.prefix[:n] == prefix[:n] && p.suffix[len(p.suffix)-m:] == suffix[len(suffix)-m:]
+}
+
+// matchesBetween says whether the pattern matches every name that begins and ends so, whatever is between. It is right
+// when it says yes.
+func (p *pattern) matchesBetween(prefix, suffix string) bool {
+	return p.glob && p.text == p.prefix+"*"+p.suffix && strings.HasPrefix(prefix, p.prefix) && strings.HasSuffix(suffix, p.suffix)
 }
 
 // affixes are patterns by how a name must begin, or end.
@@ -83,7 +99,7 @@ func (c *conflicts) index(text string, n int32) {
 		c.exact[text] = n
 		return
 	}
-	p := pattern{text: text, prefix: text[:first]}
+	p := pattern{text: text, glob: true, prefix: text[:first]}
 	// What follows the last bracket that may close a class is literal; what follows one that opens a class, or a
 	// backslash, is not.
 	if last := strings.LastIndexAny(text, metacharacters+"]"); text[last] != '\\' && text[last] != '[' {

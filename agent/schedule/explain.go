@@ -12,7 +12,8 @@ type HostReason struct {
 }
 
 // Explain says for each host, in order of their names, whether a unit may be there as things are, and if not, which rule
-// is against it. It returns nil for a unit that is not in the snapshot.
+// is against it. It returns nil for a unit that is not in the snapshot. Of a template it tells where one more instance
+// might go, and where there are some.
 func Explain(s Snapshot, unitName string) []HostReason {
 	x := newExplainer(s, unitName)
 	if x == nil {
@@ -35,11 +36,31 @@ func Explain(s Snapshot, unitName string) []HostReason {
 		case r.Fits && r.Here:
 			r.Reason = "it is here"
 		case r.Fits:
-			r.Reason = fmt.Sprintf("fits, has %s", plural(int(h.load), "unit"))
+			r.Reason = "fits, has " + x.hasUnits(int32(i))
+		}
+		if x.group != nil {
+			x.addInstances(&r, int32(i))
 		}
 		reasons[i] = r
 	}
 	return reasons
+}
+
+// hasUnits says how full a host is, in what matters to the unit.
+func (x *explainer) hasUnits(at int32) string {
+	has := plural(int(x.hosts[at].load), "unit")
+	if t := x.unit.family.over(x.unit.Requirements.Spread); t != nil {
+		has += fmt.Sprintf(" and %d of the template with its %s", t.on(at), t.label)
+	}
+	return has
+}
+
+// addInstances says how many of a template's instances are on a host.
+func (x *explainer) addInstances(r *HostReason, at int32) {
+	if n := x.group.here[at].Len(); n > 0 {
+		r.Here = true
+		r.Reason = fmt.Sprintf("has %d of its instances; another one: %s", n, r.Reason)
+	}
 }
 
 func plural(n int, noun string) string {
@@ -58,36 +79,43 @@ type filter struct {
 // filters are every rule that there is. Decide obeys the same ones, through its indexes; a test holds the two together.
 var filters = []filter{
 	{"refused combination", (*explainer).refused},
-	{"ready", (*explainer).lost},
+	{"ready", (*explainer).unready},
 	{"MachineID", (*explainer).notNamed},
 	{"MachineMetadata", (*explainer).unlabelled},
+	{"Spread", (*explainer).unspread},
 	{"MachineOf", (*explainer).apart},
 	{"Conflicts", (*explainer).rivals},
+	{"CPU, Memory", (*explainer).crowded},
 }
 
 // explainer is a world in which every unit but one is where Placed says.
 type explainer struct {
 	*world
-	unit *unit
+	unit  *unit
+	group *group // of which the unit is one more instance, nil for a unit
 }
 
 func newExplainer(s Snapshot, unitName string) *explainer {
-	w := newWorld(s)
+	w := newWorld(s, unitName)
 	x := &explainer{world: w, unit: w.byName[unitName]}
+	for _, g := range w.groups {
+		if g.template == unitName {
+			x.unit, x.group = &g.unit, g
+		}
+	}
 	if x.unit == nil {
 		return nil
 	}
-	for i := range w.units {
-		if u := &w.units[i]; u != x.unit && u.home != none {
-			w.settle(u, u.home)
-		}
+	w.settleHome()
+	if x.group == nil && x.unit.home != none {
+		w.unsettle(x.unit)
 	}
 	for i := range w.units {
-		if u := &w.units[i]; u.Requirements.Global && u != x.unit {
+		if u := w.units[i]; u.Requirements.Global && u != x.unit {
 			for n := range w.hosts {
 				// A global unit gives way to one that is placed, so to be fair to that one it is not counted where it is.
 				on := globalHost{u, int32(n)}
-				if (x.unit.home != on.host || !conflict(u.Unit, x.unit.Unit)) && w.admitGlobal(u, on.host) {
+				if (x.unit.home != on.host || !x.excludes(u, on.host)) && w.admitGlobal(u, on.host) {
 					w.globalOn[on] = true
 				}
 			}
@@ -96,14 +124,22 @@ func newExplainer(s Snapshot, unitName string) *explainer {
 	return x
 }
 
+// excludes says whether a global unit could not be on a host beside the unit.
+func (x *explainer) excludes(g *unit, at int32) bool {
+	free := x.hosts[at].free
+	free.take(x.unit.needs, 1)
+	return conflict(g.Unit, x.unit.Unit) || !g.needs.fit(free)
+}
+
 func (x *explainer) refused(int32) string { return x.unit.refused }
 
-func (x *explainer) lost(at int32) string {
-	// What a lost host runs does not depend on its being lost, see GlobalHosts.
-	if x.hosts[at].State == Ready || x.unit.Requirements.Global {
+func (x *explainer) unready(at int32) string {
+	// Where global units run does not depend on the host's state, see GlobalHosts.
+	h := &x.hosts[at]
+	if h.State == Cordoned && (x.unit.home == at) || x.unit.Requirements.Global {
 		return ""
 	}
-	return "is lost"
+	return h.State.against()
 }
 
 func (x *explainer) notNamed(at int32) string {
@@ -117,6 +153,15 @@ func (x *explainer) notNamed(at int32) string {
 func (x *explainer) unlabelled(at int32) string {
 	return missingLabel(x.unit.Requirements.Metadata, x.hosts[at].Host)
 }
+
+func (x *explainer) unspread(at int32) string {
+	if !unspreadable(x.unit.Unit, x.hosts[at].Host) {
+		return ""
+	}
+	return "has no label " + x.unit.Requirements.Spread + ", over which it is spread"
+}
+
+func (x *explainer) crowded(at int32) string { return x.whyNoRoom(x.unit, at) }
 
 func (x *explainer) apart(at int32) string {
 	name := x.missingPeer(x.unit, at)
@@ -138,11 +183,14 @@ func (x *explainer) rivals(at int32) string {
 		return ""
 	}
 	for i := range x.units {
-		other := &x.units[i]
+		other := x.units[i]
 		there := other.at == at || x.globalOn[globalHost{other, at}]
 		if there && conflict(x.unit.Unit, other.Unit) && x.before(other) {
 			return "has " + other.Name + ", which conflicts with it"
 		}
+	}
+	if rival := x.rivalReplica(x.unit, at); rival != "" {
+		return "has " + rival + ", which conflicts with it"
 	}
 	return ""
 }

@@ -5,19 +5,18 @@ import "slices"
 // GlobalHosts returns where global units shall run: for each, the IDs of its hosts, sorted. Call it with the snapshot
 // that After returns.
 //
-// A global unit runs on every host that has its metadata, unless a unit placed there conflicts with it, or a global unit
-// before it by name. Lost hosts are included: what a lost host runs, if it runs at all, is not known here, and taking
-// its global units off its schedule would only stop and start them when it comes back.
+// A global unit runs on every host that has its metadata, unless a unit placed there conflicts with it or leaves it no
+// room, or a global unit before it by name. Hosts in any state are included: what a lost host runs, if it runs at all, is
+// not known here, and taking its global units off its schedule would only stop and start them when it comes back.
 func GlobalHosts(s Snapshot) map[string][]string {
-	w := newWorld(s)
-	for i := range w.units {
-		if u := &w.units[i]; u.home != none {
-			w.settle(u, u.home)
-		}
-	}
 	result := make(map[string][]string)
+	if !slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Requirements.Global }) {
+		return result
+	}
+	w := newWorld(s)
+	w.settleHome()
 	for i := range w.units {
-		u := &w.units[i]
+		u := w.units[i]
 		if !u.Requirements.Global {
 			continue
 		}
@@ -35,10 +34,10 @@ func GlobalHosts(s Snapshot) map[string][]string {
 
 // admitGlobal counts a global unit on a host if it may run there.
 func (w *world) admitGlobal(u *unit, at int32) bool {
-	if u.refused != "" || !metadataFits(u.Requirements.Metadata, w.hosts[at].Host) || w.conflicts.on(at, u) {
+	if u.refused != "" || !metadataFits(u.Requirements.Metadata, w.hosts[at].Host) || w.closed(at, u) {
 		return false
 	}
-	w.conflicts.count(at, u, 1)
+	w.restrict(u, at, 1)
 	return true
 }
 
@@ -58,16 +57,17 @@ func (w *world) assumeGlobals() {
 }
 
 // settleGlobals finds the hosts of those global units that matter to others, as GlobalHosts will: the ones with
-// conflicts and the ones that are followed. It may be called again when units have left.
+// conflicts or reservations and the ones that are followed. It may be called again when units have left.
 func (w *world) settleGlobals() {
 	for _, on := range w.admitted {
-		w.conflicts.count(on.host, on.unit, -1)
+		w.restrict(on.unit, on.host, -1)
 	}
 	w.admitted = w.admitted[:0]
 	clear(w.globalOn)
 	for i := range w.units {
-		g := &w.units[i]
-		if !g.Requirements.Global || len(g.patterns)+len(g.matched) == 0 && len(w.followers[g]) == 0 {
+		g := w.units[i]
+		matters := len(g.patterns)+len(g.matched)+len(w.followers[g]) > 0 || !g.needs.isNone()
+		if !g.Requirements.Global || !matters {
 			continue
 		}
 		for n := range w.hosts {

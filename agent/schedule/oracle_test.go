@@ -1,14 +1,18 @@
 package schedule
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 )
 
-// oracle decides as Decide does, with no index at all: it looks at every host and every unit each time. It returns for
-// each unit that is not global the ID of its host after the decision, "" for none; a unit that waits in a lost host's
+// oracle decides as Decide does, with no index at all: it looks at every host and every unit each time, and at every
+// instance of a template as at a unit. It returns for each unit that is not global the ID of its host after the decision, "" for none; a unit that waits in a lost host's
 // schedule is there.
 //
 // The rule named drop is left out, which makes a mutant: a test makes sure that each would be noticed.
@@ -23,9 +27,10 @@ type oracle struct {
 type placed map[string]string
 
 func decideByOracle(s Snapshot, drop string) map[string]string {
-	o := &oracle{drop: drop, hosts: slices.Clone(s.Hosts), units: slices.Clone(s.Units), placed: placed{}}
+	s = oneByOne(s)
+	o := &oracle{drop: drop, hosts: slices.Clone(s.Hosts), units: s.Units, placed: placed{}}
 	sort.Slice(o.hosts, func(i, j int) bool { return o.hosts[i].Name < o.hosts[j].Name })
-	sort.Slice(o.units, func(i, j int) bool { return o.units[i].Name < o.units[j].Name })
+	sort.Slice(o.units, func(i, j int) bool { return namesLess(o.units[i].Name, o.units[j].Name) })
 	for _, u := range o.units {
 		if h := o.host(s.Placed[u.Name]); h != nil && !u.Requirements.Global && o.suits(u, *h) {
 			o.placed[u.Name] = h.ID
@@ -44,7 +49,7 @@ func decideByOracle(s Snapshot, drop string) map[string]string {
 	}
 	for _, u := range o.units { // wait in place
 		h := o.host(s.Placed[u.Name])
-		if o.placed[u.Name] == "" && h != nil && h.State == Lost && !u.Requirements.Global && o.drop != "keep in lost" {
+		if o.placed[u.Name] == "" && h != nil && o.waitsOn(*h) && !u.Requirements.Global {
 			healthy := *h
 			if healthy.State = Ready; o.suits(u, healthy) {
 				o.placed[u.Name] = h.ID
@@ -52,6 +57,45 @@ func decideByOracle(s Snapshot, drop string) map[string]string {
 		}
 	}
 	return o.placed
+}
+
+// oneByOne is the snapshot with each instance of a template as a unit.
+func oneByOne(s Snapshot) Snapshot {
+	var units []Unit
+	for _, u := range s.Units {
+		if !unitfile.IsTemplate(u.Name) {
+			units = append(units, u)
+		}
+		for n := range u.Replicas {
+			name := instances.Name(u.Name, n+1)
+			if unitOf(s, name) == nil {
+				units = append(units, Unit{Name: name, Requirements: u.Requirements})
+			}
+		}
+	}
+	s.Units, s.Placed, s.Spans = units, wherever(s), nil
+	return s
+}
+
+// wherever is Placed with each instance of Spans.
+func wherever(s Snapshot) map[string]string {
+	placed := make(map[string]string)
+	for name, host := range s.Placed {
+		placed[name] = host
+	}
+	for _, span := range s.Spans {
+		for n := range span.Instances.All() {
+			placed[instances.Name(span.Template, n)] = span.Host
+		}
+	}
+	return placed
+}
+
+// namesLess orders names, those of replicas by their numbers.
+func namesLess(a, b string) bool {
+	baseA, numberA, _ := instances.Split(a)
+	baseB, numberB, _ := instances.Split(b)
+	return cmp.Or(strings.Compare(cmp.Or(baseA, a), cmp.Or(baseB, b)), cmp.Compare(numberA, numberB)) < 0
 }
 
 func (o *oracle) is(rule string) bool { return o.drop != rule }
@@ -77,29 +121,83 @@ func (o *oracle) unit(name string) *Unit {
 // suits holds the rules that concern one unit and one host.
 func (o *oracle) suits(u Unit, h Host) bool {
 	r := u.Requirements
-	if o.is("ready") && h.State != Ready {
+	if o.is("ready") && h.State != Ready && (h.State != Cordoned || !o.is("keep in cordoned")) {
 		return false
 	}
 	if o.is("refused") && (r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global) ||
-		len(r.MachineOf) > 0 && r.Global || slices.Contains(r.MachineOf, u.Name)) {
+		(len(r.MachineOf) > 0 || r.Spread != "") && r.Global || slices.Contains(r.MachineOf, u.Name)) {
 		return false
 	}
 	if o.is("MachineID") && r.MachineID != "" && r.MachineID != h.ID &&
 		(len(r.MachineID) != 8 || r.MachineID != h.ID[:8]) {
 		return false
 	}
+	if _, ok := valueOf(r.Spread, h); !ok && r.Spread != "" && o.is("Spread's label") {
+		return false
+	}
 	return !o.is("MachineMetadata") || o.labelled(u, h)
+}
+
+func valueOf(key string, h Host) (string, bool) {
+	switch key {
+	case "provider":
+		return h.Provider, true
+	case "host":
+		return h.Name, true
+	}
+	value, ok := h.Labels[key]
+	return value, ok
+}
+
+// holds says whether a host has what some units reserve.
+func (o *oracle) holds(h Host, units ...Unit) bool {
+	var cpu, memory int64
+	for _, u := range units {
+		cpu += u.Requirements.MilliCPU
+		memory += u.Requirements.Memory
+	}
+	last := units[len(units)-1].Requirements
+	return (last.MilliCPU == 0 || cpu <= h.MilliCPU || !o.is("CPU")) &&
+		(last.Memory == 0 || memory <= h.Memory || !o.is("Memory"))
+}
+
+// waitsOn says whether units that must go from a host and find no other stay there.
+func (o *oracle) waitsOn(h Host) bool {
+	return h.State == Lost && o.is("keep in lost") || h.State == Draining && o.is("keep in draining")
+}
+
+// on returns the units on a host, global ones not among them.
+func (o *oracle) on(h Host) []Unit {
+	var on []Unit
+	for _, u := range o.units {
+		if o.placed[u.Name] == h.ID {
+			on = append(on, u)
+		}
+	}
+	return on
+}
+
+// crowd takes units from hosts that do not hold them all.
+func (o *oracle) crowd() {
+	for _, h := range o.hosts {
+		on := o.on(h)
+		if o.is("Priority") {
+			sort.SliceStable(on, func(i, j int) bool { return on[i].Requirements.Priority > on[j].Requirements.Priority })
+		}
+		var kept []Unit
+		for _, u := range on {
+			if o.is("shed") && !o.holds(h, append(slices.Clone(kept), u)...) {
+				delete(o.placed, u.Name)
+				continue
+			}
+			kept = append(kept, u)
+		}
+	}
 }
 
 func (o *oracle) labelled(u Unit, h Host) bool {
 	for key, values := range u.Requirements.Metadata {
-		have, ok := h.Labels[key]
-		switch key {
-		case "provider":
-			have, ok = h.Provider, true
-		case "host":
-			have, ok = h.Name, true
-		}
+		have, ok := valueOf(key, h)
 		if !ok || !slices.Contains(values, have) {
 			return false
 		}
@@ -139,7 +237,7 @@ func (o *oracle) globals(h Host) []Unit {
 		for _, other := range on {
 			blocked = blocked || o.rivals(g, other)
 		}
-		if !blocked {
+		if !blocked && o.holds(h, append(append(o.on(h), on...), g)...) {
 			on = append(on, g)
 		}
 	}
@@ -183,6 +281,7 @@ func (o *oracle) keep() {
 		}
 		kept = append(kept, u)
 	}
+	o.crowd()
 	o.leave(false)
 }
 
@@ -225,6 +324,9 @@ func (o *oracle) turn(s Snapshot, done []string) []Unit {
 }
 
 func (o *oracle) first(s Snapshot, a, b Unit) bool {
+	if x, y := a.Requirements.Priority, b.Requirements.Priority; x != y && o.is("Priority") {
+		return x > y
+	}
 	if x, y := s.Placed[a.Name] != "", s.Placed[b.Name] != ""; x != y && o.is("old first") {
 		return x
 	}
@@ -237,7 +339,7 @@ func (o *oracle) first(s Snapshot, a, b Unit) bool {
 	if x, y := o.quarrelsome(a), o.quarrelsome(b); x != y && o.is("rivals first") {
 		return x
 	}
-	return a.Name < b.Name
+	return namesLess(a.Name, b.Name)
 }
 
 // suiting counts the hosts with the unit's labels and the global units it follows, as they were before this pass placed
@@ -245,7 +347,8 @@ func (o *oracle) first(s Snapshot, a, b Unit) bool {
 func (o *oracle) suiting(u Unit) int {
 	n := 0
 	for _, h := range o.hosts {
-		fits := h.State == Ready && o.labelled(u, h)
+		_, spreads := valueOf(u.Requirements.Spread, h)
+		fits := h.State == Ready && o.labelled(u, h) && (spreads || u.Requirements.Spread == "")
 		for _, name := range u.Requirements.MachineOf {
 			if peer := o.unit(name); peer != nil && peer.Requirements.Global {
 				fits = fits && slices.ContainsFunc(o.globals(h), func(g Unit) bool { return g.Name == name })
@@ -266,7 +369,9 @@ func (o *oracle) quarrelsome(u Unit) bool {
 			}
 		}
 	}
-	return len(u.Requirements.Conflicts) > 0
+	_, spreads := unitfile.Template(u.Name)
+	r := u.Requirements
+	return len(r.Conflicts) > 0 || r.MilliCPU > 0 || r.Memory > 0 || r.Spread != "" && spreads
 }
 
 func (o *oracle) fits(u Unit, h Host) bool {
@@ -278,7 +383,9 @@ func (o *oracle) fits(u Unit, h Host) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(o.globals(h), func(g Unit) bool { return o.rivals(u, g) })
+	globals := o.globals(h)
+	return o.holds(h, append(append(o.on(h), globals...), u)...) &&
+		!slices.ContainsFunc(globals, func(g Unit) bool { return o.rivals(u, g) })
 }
 
 func (o *oracle) choose(s Snapshot, u Unit) string {
@@ -288,10 +395,10 @@ func (o *oracle) choose(s Snapshot, u Unit) string {
 	var best *Host
 	for i := range o.hosts {
 		h := &o.hosts[i]
-		if !o.fits(u, *h) {
+		if h.State == Cordoned && o.is("cordoned") || !o.fits(u, *h) {
 			continue
 		}
-		if best == nil || o.less(o.load(h), o.load(best)) {
+		if best == nil || slices.Compare(o.load(u, h), o.load(u, best)) < 0 {
 			best = h
 		}
 	}
@@ -301,22 +408,35 @@ func (o *oracle) choose(s Snapshot, u Unit) string {
 	return best.ID
 }
 
-// load is the units on a host, then those on its provider.
-func (o *oracle) load(h *Host) [2]int {
-	var load [2]int
-	for _, id := range o.placed {
+// load is the instances of the unit's template where it is spread to, then the units on a host, then those on its provider.
+func (o *oracle) load(u Unit, h *Host) []int {
+	load := make([]int, 3)
+	for name, id := range o.placed {
 		on := o.host(id)
-		if on.ID == h.ID && o.is("least loaded") {
+		if o.is("Spread") && alike(u, name, *on, *h) {
 			load[0]++
 		}
-		if on.Provider == h.Provider && o.is("provider") {
+		if on.ID == h.ID && o.is("least loaded") {
 			load[1]++
+		}
+		if on.Provider == h.Provider && o.is("provider") {
+			load[2]++
 		}
 	}
 	return load
 }
 
-func (o *oracle) less(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
+// alike says whether a unit of the same template is on a host with the same value of the label that it is spread over.
+func alike(u Unit, name string, on, h Host) bool {
+	template, ok := unitfile.Template(u.Name)
+	other, same := unitfile.Template(name)
+	if u.Requirements.Spread == "" || !ok || !same || template != other {
+		return false
+	}
+	a, has := valueOf(u.Requirements.Spread, on)
+	b, _ := valueOf(u.Requirements.Spread, h)
+	return has && a == b
+}
 
 // shortNames makes failures readable.
 func shortNames(hosts []Host) map[string]string {

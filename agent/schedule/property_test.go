@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cluster/instances"
 )
 
 // Few names and values, so that rules meet.
@@ -18,8 +20,9 @@ var (
 		"a.service", "b.service", "c.service", "lb@1.service", "lb@2.service", "lb@3.service",
 		"api@1.service", "api@2.service", "api@3.service", "db.service", "log.service", "mail.timer",
 	}
-	patternTexts = []string{
-		"lb@*.service", "*.service", "api@[12].service", "a.service", "?.*", "[", "*b*", `api@\3.service`,
+	templateNames = []string{"lb@.service", "api@.service", "job@.service"}
+	patternTexts  = []string{
+		"lb@*.service", "job@2.service", "job@*.service", "*.service", "api@[12].service", "a.service", "?.*", "[", "*b*", `api@\3.service`,
 	}
 	goneID = fmt.Sprintf("%032x", 99)
 )
@@ -35,9 +38,11 @@ func genHost(i int) *rapid.Generator[Host] {
 	return rapid.Custom(func(t *rapid.T) Host {
 		provider := rapid.SampledFrom([]string{"east", "west"}).Draw(t, "provider")
 		h := Host{ID: hostID(i), Name: fmt.Sprintf("host-%d", i), Provider: provider}
-		if rapid.IntRange(0, 3).Draw(t, "state") == 0 {
-			h.State = Lost
-		}
+		h.MilliCPU = rapid.SampledFrom([]int64{3000, 1000, 0}).Draw(t, "cpu")
+		h.Memory = rapid.SampledFrom([]int64{4 << 30, 1 << 30, 0}).Draw(t, "memory")
+		h.State = rapid.SampledFrom([]HostState{
+			Ready, Ready, Ready, Ready, Ready, Ready, Ready, Lost, Lost, Cordoned, Draining, Drained,
+		}).Draw(t, "state")
 		if role := rapid.SampledFrom([]string{"db", "web", ""}).Draw(t, "role"); role != "" {
 			h.Labels = map[string]string{"role": role, "provider": "a lie"}
 		}
@@ -55,7 +60,7 @@ func genRequirements() *rapid.Generator[unitfile.Requirements] {
 			r.MachineID = rapid.SampledFrom([]string{id, id[:8], id[:5]}).Draw(t, "form")
 		}
 		if dice("of", 5) {
-			r.MachineOf = rapid.SliceOfN(rapid.SampledFrom(append(unitNames, "missing.service")), 1, 2).Draw(t, "peers")
+			r.MachineOf = rapid.SliceOfN(rapid.SampledFrom(append(unitNames, "missing.service", "job@2.service")), 1, 2).Draw(t, "peers")
 		}
 		if dice("conflicts", 4) {
 			r.Conflicts = rapid.SliceOfN(rapid.SampledFrom(patternTexts), 1, 2).Draw(t, "patterns")
@@ -70,8 +75,59 @@ func genRequirements() *rapid.Generator[unitfile.Requirements] {
 				{"rack": {"r1"}},
 			}).Draw(t, "labels")
 		}
+		if dice("cpu", 4) {
+			r.MilliCPU = rapid.SampledFrom([]int64{500, 1000, 2500}).Draw(t, "milli")
+		}
+		if dice("memory", 6) {
+			r.Memory = rapid.SampledFrom([]int64{1 << 29, 1 << 30}).Draw(t, "bytes")
+		}
+		if dice("priority", 5) {
+			r.Priority = rapid.SampledFrom([]int{-1, 1, 2}).Draw(t, "level")
+		}
+		if dice("spread", 4) {
+			r.Spread = rapid.SampledFrom([]string{"host", "provider", "role"}).Draw(t, "label")
+		}
 		return r
 	})
+}
+
+// genTemplates adds templates with replicas, some of whose instances have hosts already.
+func genTemplates(t *rapid.T, s *Snapshot) {
+	var last instances.Range
+	for _, name := range templateNames {
+		if rapid.Bool().Draw(t, "without "+name) {
+			continue
+		}
+		r := genRequirements().Draw(t, name)
+		r.Global = false
+		u := Unit{Name: name, Requirements: r, Replicas: rapid.IntRange(0, 6).Draw(t, "replicas")}
+		s.Units = append(s.Units, u)
+		for last = (instances.Range{}); last.Last < 8 && len(s.Hosts) > 0; {
+			last = instances.Range{First: last.Last + rapid.IntRange(1, 4).Draw(t, "gap")}
+			last.Last = last.First + rapid.IntRange(0, 3).Draw(t, "length")
+			at := rapid.IntRange(-1, len(s.Hosts)).Draw(t, "at")
+			set := instances.Of(last).Minus(named(s.Placed, name))
+			if at < 0 || len(set) == 0 {
+				continue
+			}
+			host := goneID
+			if at < len(s.Hosts) {
+				host = s.Hosts[at].ID
+			}
+			s.Spans = append(s.Spans, Span{Template: name, Host: host, Instances: set})
+		}
+	}
+}
+
+// named are the instances of a template that have hosts by their own names.
+func named(placed map[string]string, template string) instances.Set {
+	var set instances.Set
+	for name := range placed {
+		if of, n, ok := instances.Split(name); ok && of == template {
+			set = set.Union(one(n))
+		}
+	}
+	return set
 }
 
 func genSnapshot() *rapid.Generator[Snapshot] {
@@ -92,12 +148,28 @@ func genSnapshot() *rapid.Generator[Snapshot] {
 				s.Placed[name] = s.Hosts[at].ID
 			}
 		}
+		genTemplates(t, &s)
 		return s
 	})
 }
 
-// whereAfter is After, without the units that are not wanted.
-func whereAfter(s Snapshot, ds []Decision) map[string]string { return After(s, ds).Placed }
+// singly is decisions with each instance of a template by itself, sorted by name.
+func singly(ds []Decision) []Decision {
+	var each []Decision
+	for _, d := range ds {
+		if d.Instances == nil {
+			each = append(each, d)
+			continue
+		}
+		for n := range d.Instances.All() {
+			e := d
+			e.Unit, e.Instances = instances.Name(d.Unit, n), nil
+			each = append(each, e)
+		}
+	}
+	slices.SortFunc(each, func(a, b Decision) int { return strings.Compare(a.Unit, b.Unit) })
+	return each
+}
 
 func unitOf(s Snapshot, name string) *Unit {
 	for i := range s.Units {
@@ -117,11 +189,29 @@ func hostOf(s Snapshot, id string) *Host {
 	return nil
 }
 
+// counted replaces instances of replicated templates by how many of them each host has: which is where does not matter.
+func counted(s Snapshot, placed map[string]string) map[string]string {
+	result := make(map[string]string)
+	counts := make(map[string]int)
+	for name, host := range placed {
+		template, _, ok := instances.Split(name)
+		if u := unitOf(s, template); !ok || u == nil || unitOf(s, name) != nil {
+			result[name] = host
+			continue
+		}
+		counts[template+" on "+host]++
+	}
+	for at, n := range counts {
+		result[at] = fmt.Sprint(n)
+	}
+	return result
+}
+
 func TestDecideLikeOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := genSnapshot().Draw(t, "snapshot")
-		got, want := whereAfter(s, Decide(s)), decideByOracle(s, "")
-		if d := cmp.Diff(map[string]string(want), got); d != "" {
+		got, want := wherever(After(s, Decide(s))), decideByOracle(s, "")
+		if d := cmp.Diff(counted(s, want), counted(s, got)); d != "" {
 			t.Fatalf("hosts %v\n%s", shortNames(s.Hosts), d)
 		}
 	})
@@ -151,6 +241,7 @@ func TestMutants(t *testing.T) {
 	for _, rule := range []string{
 		"ready", "refused", "MachineID", "MachineMetadata", "MachineOf", "Conflicts", "symmetry", "Global", "home",
 		"least loaded", "provider", "old first", "picky first", "rivals first", "keep in lost",
+		"cordoned", "keep in cordoned", "keep in draining", "CPU", "Memory", "shed", "Priority", "Spread", "Spread's label",
 	} {
 		caught := 0
 		for _, s := range snapshots {
@@ -169,13 +260,16 @@ func TestDecideIsOrderIndependent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := genSnapshot().Draw(t, "snapshot")
 		want := Decide(s)
-		shuffled := Snapshot{Hosts: slices.Clone(s.Hosts), Units: slices.Clone(s.Units), Placed: s.Placed}
+		shuffled := Snapshot{Hosts: slices.Clone(s.Hosts), Units: slices.Clone(s.Units), Placed: s.Placed, Spans: slices.Clone(s.Spans)}
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		rng.Shuffle(len(shuffled.Hosts), func(i, j int) {
 			shuffled.Hosts[i], shuffled.Hosts[j] = shuffled.Hosts[j], shuffled.Hosts[i]
 		})
 		rng.Shuffle(len(shuffled.Units), func(i, j int) {
 			shuffled.Units[i], shuffled.Units[j] = shuffled.Units[j], shuffled.Units[i]
+		})
+		rng.Shuffle(len(shuffled.Spans), func(i, j int) {
+			shuffled.Spans[i], shuffled.Spans[j] = shuffled.Spans[j], shuffled.Spans[i]
 		})
 		if d := cmp.Diff(want, Decide(shuffled)); d != "" {
 			t.Fatal(d)
@@ -189,9 +283,9 @@ func TestDecideBreaksNoRule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := genSnapshot().Draw(t, "snapshot")
 		after := After(s, Decide(s))
-		globals := GlobalHosts(after)
-		for _, u := range s.Units {
-			on := []string{after.Placed[u.Name]}
+		globals, placed := GlobalHosts(after), wherever(after)
+		for _, u := range oneByOne(s).Units {
+			on := []string{placed[u.Name]}
 			if u.Requirements.Global {
 				on = globals[u.Name]
 			}
@@ -200,13 +294,13 @@ func TestDecideBreaksNoRule(t *testing.T) {
 				if r.Here != there {
 					t.Fatalf("%s on %s: Explain says here=%v", u.Name, r.Host, r.Here)
 				}
-				lost := hostOf(s, r.HostID).State == Lost
+				lost := hostOf(s, r.HostID).State == Lost || hostOf(s, r.HostID).State == Draining
 				switch {
 				case u.Requirements.Global && r.Fits != there:
 					t.Fatalf("global %s on %s: %v, but %+v", u.Name, r.Host, there, r)
 				case there && !r.Fits && !lost:
 					t.Fatalf("%s is on %s, which %s", u.Name, r.Host, r.Reason)
-				case after.Placed[u.Name] == "" && !u.Requirements.Global && r.Fits:
+				case placed[u.Name] == "" && !u.Requirements.Global && r.Fits:
 					t.Fatalf("%s waits although %s %s", u.Name, r.Host, r.Reason)
 				case r.Reason == "":
 					t.Fatalf("%s on %s: no reason", u.Name, r.Host)
@@ -221,23 +315,26 @@ func TestDecideExplainsItself(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := genSnapshot().Draw(t, "snapshot")
 		ds := Decide(s)
-		after := whereAfter(s, ds)
+		if !slices.IsSortedFunc(ds, func(a, b Decision) int { return strings.Compare(a.Unit, b.Unit) }) {
+			t.Fatalf("not sorted: %+v", ds)
+		}
+		ds, before, after := singly(ds), wherever(s), wherever(After(s, ds))
 		decided := make(map[string]Decision)
 		for i, d := range ds {
 			if d.Reason == "" {
 				t.Fatalf("%+v has no reason", d)
 			}
-			if i > 0 && ds[i-1].Unit >= d.Unit {
-				t.Fatalf("%s after %s", d.Unit, ds[i-1].Unit)
+			if i > 0 && ds[i-1].Unit == d.Unit {
+				t.Fatalf("%s twice", d.Unit)
 			}
-			if d.From != s.Placed[d.Unit] || d.Kind != Wait && after[d.Unit] != d.To {
+			if d.From != before[d.Unit] || d.Kind != Wait && after[d.Unit] != d.To {
 				t.Fatalf("%+v is not what happened", d)
 			}
 			decided[d.Unit] = d
 		}
-		for _, u := range s.Units {
+		for _, u := range oneByOne(s).Units {
 			h := hostOf(s, after[u.Name])
-			if _, ok := decided[u.Name]; !ok && !u.Requirements.Global && (h == nil || h.State != Ready) {
+			if _, ok := decided[u.Name]; !ok && !u.Requirements.Global && (h == nil || h.State != Ready && h.State != Cordoned) {
 				t.Fatalf("%s has no host and no decision says why", u.Name)
 			}
 		}
@@ -255,19 +352,19 @@ func TestDecideMovesNothingNeedlessly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := genSnapshot().Draw(t, "snapshot")
 		ds := Decide(s)
-		after := After(s, ds)
-		for _, d := range ds {
-			u := unitOf(s, d.Unit)
+		after := oneByOne(After(s, ds))
+		for _, d := range singly(ds) {
+			u := unitOf(after, d.Unit)
 			if u == nil || d.From == "" || d.Kind == Wait || u.Requirements.Global {
 				continue
 			}
 			home := hostOf(s, d.From)
-			if home == nil || home.State == Lost {
+			if home == nil || home.State != Ready && home.State != Cordoned {
 				continue
 			}
 			back := After(after, nil)
 			back.Placed[d.Unit] = d.From
-			if fitsOn(s, d.Unit, d.From) && fitsOn(back, d.Unit, d.From) {
+			if fitsOn(oneByOne(s), d.Unit, d.From) && fitsOn(back, d.Unit, d.From) {
 				t.Fatalf("%+v, but it could have stayed", d)
 			}
 		}
@@ -280,13 +377,14 @@ func TestDecideSettles(t *testing.T) {
 		s := genSnapshot().Draw(t, "snapshot")
 		first := Decide(s)
 		var waiting []string
-		for _, d := range first {
-			if d.Kind == Wait || d.Kind == Remove && unitOf(s, d.Unit) != nil && !unitOf(s, d.Unit).Requirements.Global {
+		for _, d := range singly(first) {
+			u := unitOf(oneByOne(s), d.Unit)
+			if d.Kind == Wait || d.Kind == Remove && u != nil && !u.Requirements.Global {
 				waiting = append(waiting, d.Unit)
 			}
 		}
 		var still []string
-		for _, d := range Decide(After(s, first)) {
+		for _, d := range singly(Decide(After(s, first))) {
 			if d.Kind != Wait {
 				t.Fatalf("second pass: %+v", d)
 			}
@@ -306,15 +404,16 @@ func TestDecideGainsFromCapacity(t *testing.T) {
 		first := Decide(s)
 		after := After(s, first)
 		waited := make(map[string]bool)
-		for _, d := range Decide(after) {
+		for _, d := range singly(Decide(after)) {
 			waited[d.Unit] = true
 		}
 		grown := after
 		grown.Hosts = append(slices.Clone(after.Hosts), Host{
 			ID: hostID(50), Name: rapid.SampledFrom([]string{"a-first", "z-last"}).Draw(t, "name"), Provider: "north",
+			MilliCPU: 2000, Memory: 1 << 30,
 			Labels: map[string]string{"role": rapid.SampledFrom([]string{"db", "web"}).Draw(t, "role")},
 		})
-		for _, d := range Decide(grown) {
+		for _, d := range singly(Decide(grown)) {
 			if !waited[d.Unit] || d.Kind == Remove {
 				t.Fatalf("another host makes %+v", d)
 			}

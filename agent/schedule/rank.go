@@ -3,6 +3,8 @@ package schedule
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/musterhq/muster/agent/unitfile"
 )
 
 // pool is the ready hosts that have what a unit asks of labels and of global units, ranked. Units that ask for the same
@@ -13,13 +15,14 @@ type pool struct {
 	rank   *ranking
 }
 
-// class is the units that any host treats alike: the same pool, the same Conflicts, and names that match the same
-// Conflicts of others. A host that one of them conflicts with is closed to all of them for the rest of the pass, for in
-// it units are only added.
+// class is the units that any host treats alike: the same pool, the same Conflicts, names that match the same Conflicts
+// of others, the same reservations and spread. A host that is closed to one of them is closed to all of them for the rest
+// of the pass, for in it units are only added.
 type class struct {
 	*pool
-	alone  bool     // without any conflicts
-	rank   *ranking // without the hosts that conflict; nil while the pool's own will do
+	alone  bool     // without conflicts, reservations and spread: no host of the pool is ever closed
+	tally  *tally   // nil if it is not spread
+	rank   *ranking // without the hosts that are closed; nil while the pool's own will do
 	skips  int      // hosts of the pool's ranking that were looked at in vain
 	waits  string   // why no host fits, see why.go
 	placed string   // why the host was chosen
@@ -29,16 +32,27 @@ type class struct {
 func (w *world) classOf(u *unit) *class {
 	p := w.poolOf(u)
 	w.key = binary.AppendVarint(w.key[:0], int64(p.number))
+	w.key = binary.AppendVarint(w.key, u.needs.cpu)
+	w.key = binary.AppendVarint(w.key, u.needs.memory)
 	w.key = binary.AppendUvarint(w.key, uint64(len(u.patterns)))
 	for _, n := range u.patterns {
 		w.key = binary.AppendUvarint(w.key, uint64(n))
 	}
+	w.key = binary.AppendUvarint(w.key, uint64(len(u.matched)))
 	for _, n := range u.matched {
 		w.key = binary.AppendUvarint(w.key, uint64(n))
 	}
+	t := u.family.over(u.Requirements.Spread)
+	if t != nil {
+		template, _ := unitfile.Template(u.Name)
+		w.key = appendText(w.key, template)
+	}
 	c := w.classes[string(w.key)]
 	if c == nil {
-		c = &class{pool: p, alone: len(u.patterns)+len(u.matched) == 0}
+		c = &class{pool: p, tally: t, alone: t == nil && len(u.patterns)+len(u.matched) == 0 && u.needs.isNone()}
+		if t != nil {
+			c.rank = w.newRanking(p.hosts, t)
+		}
 		w.classes[string(w.key)] = c
 	}
 	return c
@@ -53,10 +67,13 @@ func (w *world) poolOf(u *unit) *pool {
 			w.key = appendText(w.key, g.Name)
 		}
 	}
+	if spread := u.Requirements.Spread; spread != "" {
+		w.key = appendText(append(w.key, 0, 0), spread)
+	}
 	p := w.pools[string(w.key)]
 	if p == nil {
 		p = &pool{number: int32(len(w.pools)), hosts: w.matching(u, globals)}
-		p.rank = w.newRanking(p.hosts)
+		p.rank = w.newRanking(p.hosts, nil)
 		w.pools[string(w.key)] = p
 	}
 	return p
@@ -70,7 +87,7 @@ func (w *world) globalPeers(u *unit) []*unit {
 			globals = append(globals, peer)
 		}
 	}
-	slices.SortFunc(globals, func(a, b *unit) int { return compareNames(a, b) })
+	slices.SortFunc(globals, compareUnits)
 	return globals
 }
 
@@ -91,7 +108,7 @@ func (w *world) matching(u *unit, globals []*unit) []int32 {
 	}
 	var hosts []int32
 	for _, n := range candidates {
-		if !metadataFits(u.Requirements.Metadata, w.hosts[n].Host) {
+		if h := w.hosts[n].Host; !metadataFits(u.Requirements.Metadata, h) || unspreadable(u.Unit, h) {
 			continue
 		}
 		if !slices.ContainsFunc(globals, func(g *unit) bool { return !w.globalOn[globalHost{g, n}] }) {
@@ -137,11 +154,11 @@ func (w *world) pick(c *class, u *unit) int32 {
 	}
 	if c.rank != nil {
 		for {
-			h, g := c.rank.best(w)
-			if h == none || !w.conflicts.on(h, u) {
+			h, p := c.rank.best(w)
+			if h == none || !w.closed(h, u) {
 				return h
 			}
-			g.pop() // closed to the class for good
+			p.pop() // closed to the class for good
 		}
 	}
 	return w.pickShared(c, u)
@@ -151,142 +168,23 @@ func (w *world) pick(c *class, u *unit) int32 {
 // ranking of its own, it gets one: so the cost is never more than twice the better of the two.
 func (w *world) pickShared(c *class, u *unit) int32 {
 	w.skipped = w.skipped[:0]
-	h, g := c.pool.rank.best(w)
-	for h != none && w.conflicts.on(h, u) {
-		w.skipped = append(w.skipped, g.pop())
-		h, g = c.pool.rank.best(w)
+	h, p := c.pool.rank.best(w)
+	for h != none && w.closed(h, u) {
+		w.skipped = append(w.skipped, p.pop())
+		h, p = c.pool.rank.best(w)
 	}
 	for _, e := range w.skipped {
-		c.pool.rank.groupOf(w.hosts[e.host].provider).push(e)
+		c.pool.rank.partOf(w.hosts[e.host].provider).push(e)
 	}
 	c.skips += len(w.skipped)
 	if c.skips > len(c.hosts) {
 		var open []int32
 		for _, n := range c.hosts {
-			if !w.conflicts.on(n, u) {
+			if !w.closed(n, u) {
 				open = append(open, n)
 			}
 		}
-		c.rank = w.newRanking(open)
+		c.rank = w.newRanking(open, nil)
 	}
 	return h
-}
-
-// ranking orders hosts by load, then by their provider's load, then by name. The load of a provider changes with every
-// unit placed on any host of it, so each provider's hosts are a heap of their own, and the best of the few providers'
-// best is chosen.
-type ranking struct {
-	groups []*group
-}
-
-type group struct {
-	provider int32
-	heap     []entry
-}
-
-// entry is a host with the load that it had when it was put in. In a pass loads only grow, so an entry is never worse
-// than it looks, and is put right when it comes to the top.
-type entry struct {
-	load int32
-	host int32
-}
-
-func (e entry) before(other entry) bool {
-	if e.load != other.load {
-		return e.load < other.load
-	}
-	return e.host < other.host
-}
-
-// newRanking ranks hosts, which are in order of their names.
-func (w *world) newRanking(hosts []int32) *ranking {
-	r := &ranking{}
-	byProvider := make(map[int32]*group, len(w.providers))
-	for _, n := range hosts {
-		h := &w.hosts[n]
-		g := byProvider[h.provider]
-		if g == nil {
-			g = &group{provider: h.provider}
-			byProvider[h.provider] = g
-			r.groups = append(r.groups, g)
-		}
-		g.heap = append(g.heap, entry{load: h.load, host: n})
-	}
-	for _, g := range r.groups {
-		for i := len(g.heap)/2 - 1; i >= 0; i-- {
-			g.down(i)
-		}
-	}
-	return r
-}
-
-func (r *ranking) groupOf(provider int32) *group {
-	for _, g := range r.groups {
-		if g.provider == provider {
-			return g
-		}
-	}
-	return nil
-}
-
-// best returns the first host of the ranking, and the group whose top it is; none if it is empty.
-func (r *ranking) best(w *world) (int32, *group) {
-	var best *group
-	for _, g := range r.groups {
-		if g.refresh(w); len(g.heap) == 0 {
-			continue
-		}
-		if best == nil || w.before(g.heap[0].host, best.heap[0].host) {
-			best = g
-		}
-	}
-	if best == nil {
-		return none, nil
-	}
-	return best.heap[0].host, best
-}
-
-// refresh puts right the loads at the top until the top is right.
-func (g *group) refresh(w *world) {
-	for len(g.heap) > 0 && g.heap[0].load != w.hosts[g.heap[0].host].load {
-		g.heap[0].load = w.hosts[g.heap[0].host].load
-		g.down(0)
-	}
-}
-
-func (g *group) pop() entry {
-	top, last := g.heap[0], len(g.heap)-1
-	g.heap[0] = g.heap[last]
-	g.heap = g.heap[:last]
-	g.down(0)
-	return top
-}
-
-func (g *group) push(e entry) {
-	g.heap = append(g.heap, e)
-	for i := len(g.heap) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !g.heap[i].before(g.heap[parent]) {
-			return
-		}
-		g.heap[i], g.heap[parent] = g.heap[parent], g.heap[i]
-		i = parent
-	}
-}
-
-func (g *group) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(g.heap) {
-			return
-		}
-		if child+1 < len(g.heap) && g.heap[child+1].before(g.heap[child]) {
-			child++
-		}
-		if !g.heap[child].before(g.heap[i]) {
-			return
-		}
-		g.heap[i], g.heap[child] = g.heap[child], g.heap[i]
-		i = child
-	}
 }

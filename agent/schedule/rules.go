@@ -25,6 +25,10 @@ func refused(u *Unit) string {
 		return "MachineID excludes Global"
 	case len(r.MachineOf) > 0 && r.Global:
 		return "MachineOf excludes Global"
+	case r.Spread != "" && r.Global:
+		return "Spread excludes Global"
+	case u.Replicas > 0 && r.Global:
+		return "Replicas excludes Global"
 	}
 	return ""
 }

@@ -14,21 +14,32 @@ func (w *world) whyPlaced(u *unit) string {
 		return "follows " + peer.Name
 	}
 	if u.class.placed == "" {
-		u.class.placed = placedReason(u.class)
+		u.class.placed = u.placedReason()
 	}
 	return u.class.placed
 }
 
-// placedReason is the same for a whole class: counting for each unit the hosts that do not conflict would cost more than
-// placing it.
-func placedReason(c *class) string {
-	switch {
+// placedReason is the same for a whole class: counting for each unit the hosts that are open would cost more than placing
+// it.
+func (u *unit) placedReason() string {
+	c := u.class
+	fit, but := "match", ""
+	switch conflicts := len(u.patterns)+len(u.matched) > 0; {
 	case len(c.hosts) == 1:
 		return "the only host that fits"
-	case c.alone:
-		return fmt.Sprintf("least loaded of %d hosts that fit", len(c.hosts))
+	case conflicts && !u.needs.isNone():
+		but = ", but for those it conflicts with or without room"
+	case conflicts:
+		but = ", but for those it conflicts with"
+	case !u.needs.isNone():
+		but = ", but for those without room for " + u.needs.String()
+	default:
+		fit = "fit"
 	}
-	return fmt.Sprintf("least loaded of %d hosts that match, but for those it conflicts with", len(c.hosts))
+	if c.tally != nil {
+		return fmt.Sprintf("spread over %s, then least loaded of %d hosts that %s%s", c.tally.label, len(c.hosts), fit, but)
+	}
+	return fmt.Sprintf("least loaded of %d hosts that %s%s", len(c.hosts), fit, but)
 }
 
 // whyWaits says why no host fits.
@@ -57,12 +68,20 @@ func (w *world) whyNotNamed(u *unit) string {
 	}
 	h := w.hosts[hosts[0]].Host
 	switch {
-	case h.State == Lost:
-		return "host " + nameOf(h) + ", which MachineID names, is lost"
+	case h.State != Ready:
+		return "host " + nameOf(h) + ", which MachineID names, " + h.State.against()
 	case !metadataFits(u.Requirements.Metadata, h):
 		return "host " + nameOf(h) + ", which MachineID names, " + missingLabel(u.Requirements.Metadata, h)
 	}
-	return "host " + nameOf(h) + ", which MachineID names, has " + w.rival(u, hosts[0]) + ", which conflicts with it"
+	return "host " + nameOf(h) + ", which MachineID names, " + w.whyClosed(u, hosts[0])
+}
+
+// whyClosed says what on a host keeps the unit away.
+func (w *world) whyClosed(u *unit, at int32) string {
+	if w.conflicts.on(at, u) {
+		return "has " + w.rival(u, at) + ", which conflicts with it"
+	}
+	return w.whyNoRoom(u, at)
 }
 
 func (w *world) whyNotWithPeers(u *unit) string {
@@ -88,26 +107,34 @@ func (w *world) whyNotWithPeers(u *unit) string {
 	switch missing := w.missingPeer(u, leader.at); {
 	case missing != "":
 		return where + "does not run its peer " + missing
+	case h.State != Ready:
+		return where + h.State.against()
 	case !metadataFits(u.Requirements.Metadata, h):
 		return where + missingLabel(u.Requirements.Metadata, h)
 	}
-	return where + "has " + w.rival(u, leader.at) + ", which conflicts with it"
+	return where + w.whyClosed(u, leader.at)
 }
 
 // whyNoneFits counts the hosts by the first rule that closes each.
 func (w *world) whyNoneFits(u *unit) string {
-	var lost, unlabelled, apart, rivals int
+	var lost, held, unlabelled, unspread, apart, rivals, full int
 	for i := range w.hosts {
 		h := &w.hosts[i]
 		switch {
-		case h.State != Ready:
+		case h.State == Lost:
 			lost++
+		case h.State != Ready:
+			held++
 		case !metadataFits(u.Requirements.Metadata, h.Host):
 			unlabelled++
+		case unspreadable(u.Unit, h.Host):
+			unspread++
 		case !w.peersOn(u, int32(i)):
 			apart++
 		case w.conflicts.on(int32(i), u):
 			rivals++
+		case !u.needs.fit(h.free):
+			full++
 		}
 	}
 	wanted := describeMetadata(u.Requirements.Metadata)
@@ -120,9 +147,12 @@ func (w *world) whyNoneFits(u *unit) string {
 		what  string
 	}{
 		{lost, "lost"},
+		{held, "cordoned or drained"},
 		{unlabelled, "without " + wanted},
+		{unspread, "without the label " + u.Requirements.Spread + ", over which it is spread"},
 		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
 		{rivals, "with units that conflict with it"},
+		{full, "without room for " + u.needs.String()},
 	} {
 		if p.count > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.count, p.what))

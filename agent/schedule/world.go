@@ -14,16 +14,21 @@ type host struct {
 	*Host
 	provider int32
 	load     int32 // units on it, but for global ones
+	free     room
 }
 
 // unit is a wanted unit while a decision is made.
 type unit struct {
 	*Unit
+	base     string // what it is ordered by: its name, or its template's and its number
+	number   int
+	needs    room
+	family   *family // of its template, if that is spread
 	refused  string  // the rules that exclude each other, see refused
 	patterns []int32 // its Conflicts
 	matched  []int32 // the patterns of others that match its name
 
-	from   string // host ID in Placed, "" for none
+	from   string // host ID in the snapshot, "" for none
 	home   int32  // number of that host, none if there is none or it has gone
 	at     int32  // number of the host it is on now, none while it has none
 	left   string // why it cannot stay at home, "" if it can or had none
@@ -38,17 +43,19 @@ type world struct {
 	hosts     []host
 	byID      map[string]int32
 	providers []provider
-	units     []unit // by name; index is by address, so it never grows
+	units     []*unit // in order
 	byName    map[string]*unit
+	groups    []*group // in order of their templates
 	conflicts *conflicts
+	families  map[string]*family  // by template, of those that are spread
 	globalOn  map[globalHost]bool // where global units run that matter to others
-	admitted  []globalHost        // those of globalOn that are counted in conflicts
+	admitted  []globalHost        // those of globalOn that are counted
 	followers map[*unit][]*unit   // by peer
-	unwanted  []string            // names in Placed of units that are not wanted, sorted
-	placed    map[string]string
+	unwanted  []Decision          // removals of what is not wanted
 
 	readyHosts []int32                       // made as needed, as are:
 	postings   map[string]map[string][]int32 // label → value → ready hosts
+	domains    map[string][]int32            // label → the number of its value, by host
 	byShort    map[string][]int32            // by the first characters of their IDs
 	pools      map[string]*pool
 	classes    map[string]*class
@@ -66,21 +73,18 @@ type globalHost struct {
 	host int32
 }
 
-func newWorld(s Snapshot) *world {
+// newWorld indexes a snapshot. Instances of templates that are named in single become units.
+func newWorld(s Snapshot, single ...string) *world {
 	w := &world{
 		byID: make(map[string]int32, len(s.Hosts)), byName: make(map[string]*unit, len(s.Units)),
-		conflicts: newConflicts(), globalOn: make(map[globalHost]bool), followers: make(map[*unit][]*unit),
-		postings: make(map[string]map[string][]int32), pools: make(map[string]*pool),
-		classes: make(map[string]*class), placed: s.Placed,
+		conflicts: newConflicts(), families: make(map[string]*family), globalOn: make(map[globalHost]bool),
+		followers: make(map[*unit][]*unit), postings: make(map[string]map[string][]int32),
+		domains: make(map[string][]int32), pools: make(map[string]*pool), classes: make(map[string]*class),
 	}
 	w.addHosts(s.Hosts)
-	w.addUnits(s.Units)
-	for name := range s.Placed {
-		if u := w.byName[name]; u == nil || u.Requirements.Global {
-			w.unwanted = append(w.unwanted, name)
-		}
-	}
-	slices.Sort(w.unwanted)
+	units := w.addGroups(s.Units, single)
+	w.addUnits(units)
+	w.addPlacements(s)
 	return w
 }
 
@@ -95,6 +99,7 @@ func (w *world) addHosts(hosts []Host) {
 	numbers := make(map[string]int32)
 	for i := range w.hosts {
 		h := &w.hosts[i]
+		h.free = room{cpu: h.MilliCPU, memory: h.Memory}
 		w.byID[h.ID] = int32(i)
 		n, ok := numbers[h.Provider]
 		if !ok {
@@ -106,30 +111,17 @@ func (w *world) addHosts(hosts []Host) {
 	}
 }
 
-func (w *world) addUnits(units []Unit) {
-	sorted := make([]*Unit, len(units))
+// addUnits indexes the units that are decided on one by one, and completes the groups.
+func (w *world) addUnits(units []unit) {
+	w.units = make([]*unit, len(units))
 	for i := range units {
-		sorted[i] = &units[i]
+		w.units[i] = &units[i]
+		w.byName[units[i].Name] = &units[i]
 	}
-	slices.SortFunc(sorted, func(a, b *Unit) int { return strings.Compare(a.Name, b.Name) })
-	w.units = make([]unit, len(units))
-	for i, wanted := range sorted {
-		u := &w.units[i]
-		u.Unit, u.at, u.home = wanted, none, none
-		u.refused = refused(wanted)
-		u.patterns = w.conflicts.add(u.Requirements.Conflicts)
-		w.byName[u.Name] = u
-		if u.Requirements.Global {
-			continue
-		}
-		if u.from = w.placed[u.Name]; u.from != "" {
-			if n, ok := w.byID[u.from]; ok {
-				u.home = n
-			}
-		}
-	}
+	slices.SortFunc(w.units, compareUnits)
+	w.addFamilies()
 	for i := range w.units {
-		u := &w.units[i]
+		u := w.units[i]
 		u.matched = w.conflicts.matched(u.Name)
 		for _, name := range u.Requirements.MachineOf {
 			if peer := w.byName[name]; peer != nil {
@@ -137,24 +129,57 @@ func (w *world) addUnits(units []Unit) {
 			}
 		}
 	}
+	for _, g := range w.groups {
+		g.matched = w.conflicts.matched(g.Name)
+	}
+}
+
+// newUnit makes a unit that has no host.
+func (w *world) newUnit(wanted *Unit) unit {
+	return unit{
+		Unit: wanted, base: wanted.Name, at: none, home: none, needs: needsOf(wanted), refused: refused(wanted),
+		patterns: w.conflicts.add(wanted.Requirements.Conflicts),
+	}
+}
+
+// compareUnits is the order in which units come when nothing else decides: by name, replicas by their numbers.
+func compareUnits(a, b *unit) int {
+	return cmp.Or(strings.Compare(a.base, b.base), cmp.Compare(a.number, b.number), strings.Compare(a.Name, b.Name))
 }
 
 // settle puts a unit on a host.
 func (w *world) settle(u *unit, at int32) {
 	u.at = at
-	h := &w.hosts[at]
-	h.load++
-	w.providers[h.provider].load++
-	w.conflicts.count(at, u, 1)
+	w.occupy(u, at, 1)
 }
 
 // unsettle takes a unit from its host.
 func (w *world) unsettle(u *unit) {
-	h := &w.hosts[u.at]
-	h.load--
-	w.providers[h.provider].load--
-	w.conflicts.count(u.at, u, -1)
+	w.occupy(u, u.at, -1)
 	u.at = none
+}
+
+// occupy counts so many of a unit on a host.
+func (w *world) occupy(u *unit, at, by int32) {
+	h := &w.hosts[at]
+	h.load += by
+	w.providers[h.provider].load += by
+	if u.family != nil {
+		u.family.count(at, by)
+	}
+	w.restrict(u, at, by)
+}
+
+// restrict counts what units on a host keep from others: their conflicts and reservations.
+func (w *world) restrict(u *unit, at, by int32) {
+	w.conflicts.count(at, u, by)
+	w.hosts[at].free.take(u.needs, int64(by))
+}
+
+// closed says whether what is on a host keeps the unit away. In a pass, in which units are only added, a host that is
+// closed to a unit stays so.
+func (w *world) closed(at int32, u *unit) bool {
+	return !u.needs.fit(w.hosts[at].free) || w.conflicts.on(at, u)
 }
 
 // peersOn says whether every unit named in MachineOf is on the host.

@@ -27,6 +27,8 @@ func FuzzParse(f *testing.F) {
 	for _, file := range archive.Files {
 		f.Add(file.Name, file.Data)
 	}
+	f.Add("web@.service", []byte("[Service]\nExecStart=/bin/web\n[X-Muster]\nReplicas=3\nSpread=rack\nCPU=0.5\nMemory=1.5G\n"+
+		"Priority=-2\nOnPartition=keep\nHealthCheck=exec:/bin/check '%i'\nUpdateParallel=25%\nUpdateDelay=1min 30s\n"))
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
 		file, _, err := unitfile.Parse(name, content)
 		if err != nil {

@@ -65,8 +65,11 @@ func Template(name string) (string, bool) {
 
 // IsTemplate says whether the name is that of a template: web@.service.
 func IsTemplate(name string) bool {
-	n := parse(name)
-	return n.templated && n.instance == ""
+	at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		dot = len(name)
+	}
+	return at >= 0 && at+1 == dot
 }
 
 // Instance returns the name of a template's instance: web@1.service for web@.service and 1.

@@ -168,6 +168,9 @@ func TestRequirements(t *testing.T) {
 		{name: "boot ID", unit: "a.service", text: "X-ConditionMachineBootID=01234567\n", want: unitfile.Requirements{
 			MachineID: "01234567",
 		}},
+		{name: "replaces", unit: "new@2.service", text: "Replaces=old@%i.service\nReplaces=older@*.service\n", want: unitfile.Requirements{
+			Replaces: []string{"old@2.service", "older@*.service"},
+		}},
 		{name: "template", unit: "web@.service", text: "MachineOf=db@%i.service\n", want: unitfile.Requirements{
 			MachineOf: []string{"db@.service"},
 		}},

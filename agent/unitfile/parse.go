@@ -2,6 +2,7 @@ package unitfile
 
 import (
 	_ "embed"
+	"maps"
 	"slices"
 	"strings"
 
@@ -50,20 +51,13 @@ var knownKeys = readKeys(keysText)
 // sections that systemd knows and [X-Fleet], [X-Muster]. Others beginning with X- belong to somebody else.
 var sections = []string{
 	"Unit", "Install", "Service", "Socket", "Mount", "Automount", "Swap", "Timer", "Path", "Slice", "Scope", "X-Fleet",
-	"X-Muster",
-}
-
-// musterKeys are those of [X-Muster]. This version reads the section and honours none of them.
-var musterKeys = []string{
-	"Replicas", "Spread", "CPU", "Memory", "Singleton", "OnPartition", "HealthCheck", "UpdateParallel", "Priority",
+	xMuster,
 }
 
 func readKeys(text string) map[string][]string {
-	keys := map[string][]string{xFleet: nil, "X-Muster": musterKeys}
-	for key := range fleetKeys {
-		keys[xFleet] = append(keys[xFleet], key)
+	keys := map[string][]string{
+		xFleet: slices.Sorted(maps.Keys(fleetKeys)), xMuster: slices.Sorted(maps.Keys(musterKeys)),
 	}
-	slices.Sort(keys[xFleet])
 	section := ""
 	for _, line := range strings.Fields(text) {
 		if line[0] == '[' {
@@ -102,7 +96,7 @@ func (f File) unknown(name string) finding.Findings {
 	strangers := 0
 	for _, o := range f.Options {
 		at := finding.Position{File: name, Line: o.Line}
-		ours := o.Section == xFleet || o.Section == "X-Muster"
+		ours := o.Section == xFleet || o.Section == xMuster
 		switch {
 		case !isKnown(o.Section, o.Name):
 			if strangers++; strangers > maxFindings {
@@ -111,7 +105,7 @@ func (f File) unknown(name string) finding.Findings {
 			if hint := didYouMean(o.Name, knownKeys[o.Section]); ours || hint != "" {
 				warnings.Add(at, hint, "`%s` is not known in [%s]", o.Name, o.Section)
 			}
-		case o.Section == "X-Muster", o.Section == xFleet && o.Name == "Replaces":
+		case o.Section == xMuster && slices.Contains(idle, o.Name), o.Section == xFleet && o.Name == "Replaces":
 			warnings.Add(at, "", "`%s` has no effect in this version", o.Name)
 		}
 	}

@@ -10,13 +10,21 @@ import (
 )
 
 // Requirements are the placement rules of a unit, from [X-Fleet] (COMPAT: fleet) and its deprecated spellings, with
-// specifiers expanded.
+// specifiers expanded, and from [X-Muster].
 type Requirements struct {
 	Global    bool
 	MachineID string              // full ID or its first 8 characters
 	MachineOf []string            // units whose host this one must share
 	Conflicts []string            // shell patterns (path.Match) of units this one must not share a host with
 	Metadata  map[string][]string // label → accepted values: OR within a label, AND between labels
+	Replaces  []string            // shell patterns (path.Match) of units that give up their host to this one
+
+	// Spread is a label (host, provider or any other) over whose values the instances of a template are spread evenly,
+	// "" for none. A host without the label takes none of them.
+	Spread   string
+	MilliCPU int64 // of the host's CPUs kept for it, in thousandths of one; 0 for none
+	Memory   int64 // of the host's kept for it, in bytes; 0 for none
+	Priority int   // the higher is placed first; nothing is moved for it
 }
 
 // xFleet is the section that fleet added.
@@ -41,7 +49,32 @@ func (f File) Requirements(unitName string) (Requirements, finding.Findings) {
 		}
 	}
 	r.exclusions()
+	r.beyond(f)
 	return r.Requirements, r.problems
+}
+
+// beyond takes in the placement rules of [X-Muster], and what does not go together with fleet's.
+func (r *ruler) beyond(f File) {
+	x := f.readMuster(r.unit)
+	r.Spread, r.MilliCPU, r.Memory, r.Priority = x.rules.Spread, x.rules.MilliCPU, x.rules.Memory, x.rules.Priority
+	r.problems = append(r.problems, x.problems...)
+	for _, pair := range [][2]string{
+		{"Replicas", "Global"},
+		{"Spread", "Global"},
+		{"Spread", "MachineID"},
+		{"Spread", "MachineOf"},
+		{"Priority", "Global"},
+	} {
+		ours, hasOurs := x.given[pair[0]]
+		fleets, hasFleets := r.first[pair[1]]
+		if hasOurs && hasFleets {
+			r.problems.Add(ours.at(r.unit, 0), "remove one of them", "`%s` cannot stand beside `%s`", pair[0], fleets.Name)
+		}
+	}
+	if o, ok := x.given["Replicas"]; ok && x.muster.Replicas > MaxOwnRules && f.HasOwnRules() {
+		r.problems.Add(o.at(r.unit, 0), "write rules without specifiers",
+			"there may be at most %d instances with rules of their own in [X-Fleet]", MaxOwnRules)
+	}
 }
 
 // ruler gathers the rules of one unit.
@@ -83,7 +116,9 @@ func (r *ruler) rule(o Option) {
 	case "MachineOf":
 		r.machineOf(o, value)
 	case "Conflicts":
-		r.conflicts(o, value)
+		r.patterns(o, value, &r.Conflicts)
+	case "Replaces":
+		r.patterns(o, value, &r.Replaces)
 	case "MachineMetadata":
 		r.metadata(o, value)
 	}
@@ -120,13 +155,13 @@ func (r *ruler) machineOf(o Option, value string) {
 	}
 }
 
-func (r *ruler) conflicts(o Option, value string) {
+func (r *ruler) patterns(o Option, value string, into *[]string) {
 	for _, pattern := range strings.Fields(value) {
 		if err := checkPattern(pattern); err != nil {
 			r.fail(o, err, "write one such as web@*.service")
 			continue
 		}
-		r.Conflicts = append(r.Conflicts, pattern)
+		*into = append(*into, pattern)
 	}
 }
 

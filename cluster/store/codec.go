@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,9 +29,25 @@ func (r *UnitRecord) header() *int     { return &r.V }
 func (r *ScheduleRecord) header() *int { return &r.V }
 func (r *StatesRecord) header() *int   { return &r.V }
 
-// Marshal encodes a record and stamps it with RecordVersion, whatever its V says.
+// packed is a record that has a second version.
+type packed interface {
+	needsPacked() bool // only the second version can say what it says
+}
+
+func (r *ScheduleRecord) needsPacked() bool {
+	return r.Part || slices.ContainsFunc(r.Units, func(u ScheduledUnit) bool { return u.Instances != nil })
+}
+
+func (r *StatesRecord) needsPacked() bool {
+	return r.Part || slices.ContainsFunc(r.Units, func(u UnitState) bool { return u.Instances != nil })
+}
+
+// Marshal encodes a record and stamps it with the first version that can say what it says, whatever its V says.
 func Marshal[T any, P record[T]](r T) ([]byte, error) {
 	*P(&r).header() = RecordVersion
+	if p, ok := any(&r).(packed); ok && p.needsPacked() {
+		*P(&r).header() = packedVersion
+	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode record: %w", err)
@@ -47,14 +65,17 @@ func Unmarshal[T any, P record[T]](data []byte) (T, error) {
 	if err := json.Unmarshal(data, &version); err != nil {
 		return none, fmt.Errorf("cannot read record: %w", err)
 	}
-	if version.V != RecordVersion {
-		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it",
-			ErrVersion, version.V, RecordVersion)
+	newest := RecordVersion
+	if _, ok := any(&r).(packed); ok {
+		newest = packedVersion
+	}
+	if version.V < RecordVersion || version.V > newest {
+		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it", ErrVersion, version.V, newest)
 	}
 	if err := json.Unmarshal(data, &r); err != nil {
 		return none, fmt.Errorf("cannot read record: %w", err)
 	}
-	*P(&r).header() = RecordVersion
+	*P(&r).header() = version.V
 	return r, nil
 }
 
@@ -82,10 +103,32 @@ func FileSum(content []byte) string {
 // FileKey is where the unit file with the given SHA-256 (hexadecimal) is.
 func FileKey(sum string) string { return PrefixFiles + sum }
 
-// ScheduleKey is where a host's ScheduleRecord is.
+// ScheduleKey is where a host's ScheduleRecord is, the first if there are several.
 func ScheduleKey(hostID string) string { return PrefixSchedule + hostID }
 
-// StatesKey is where a host's StatesRecord is.
+// PartKey is where a part of a host's schedule or states is, whose first part, 0, is at ScheduleKey or StatesKey.
+func PartKey(first string, part int) string {
+	if part == 0 {
+		return first
+	}
+	return first + "/" + strconv.Itoa(part)
+}
+
+// partOf takes PartKey's result apart.
+func partOf(prefix, key string) (hostID string, part int, ok bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	if !ok || rest == "" {
+		return "", 0, false
+	}
+	hostID, number, isPart := strings.Cut(rest, "/")
+	if !isPart {
+		return hostID, 0, true
+	}
+	part, err := strconv.Atoi(number)
+	return hostID, part, err == nil && part > 0 && strconv.Itoa(part) == number
+}
+
+// StatesKey is where a host's StatesRecord is, the first if there are several.
 func StatesKey(hostID string) string { return PrefixStates + hostID }
 
 // KeyName returns what follows prefix in key: the host ID, unit name or hash. ok is false when key is elsewhere, is the

@@ -3,11 +3,14 @@ package store
 import (
 	"time"
 
+	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/roster"
 )
 
-// The key space. Every record is JSON with a version field "v"; readers refuse versions they do not know. <id> is a host
-// ID (32 hexadecimal digits), <name> a unit name.
+// The key space. Every record is JSON with a version field "v"; readers refuse versions they do not know. A record is
+// written in the first version that can say what it says, so a cluster that uses nothing new can be read by an older
+// muster, and one that cannot read a record touches nothing that depends on it. <id> is a host ID (32 hexadecimal
+// digits), <name> a unit name, <n> a number from 1.
 //
 //	/muster/cluster               Cluster: identity and settings; written by voters
 //	/muster/roster/<id>           roster.Host: who belongs; written by voters
@@ -16,8 +19,10 @@ import (
 //	/muster/alive/<id>            Alive under the host's session; written by the host
 //	/muster/units/<name>          UnitRecord: what is wanted; written by voters on behalf of operators
 //	/muster/files/<sha256>        a unit file's bytes, addressed by content; written by voters
-//	/muster/schedule/<id>         ScheduleRecord: every unit of the host in one record; written by the leader, fenced
-//	/muster/states/<id>           StatesRecord: every unit's state in one record; written by the host, coalesced
+//	/muster/schedule/<id>         ScheduleRecord: the units of the host, all or the first; written by the leader, fenced
+//	/muster/schedule/<id>/<n>     ScheduleRecord: more of them, so that no record grows beyond PartSize; likewise
+//	/muster/states/<id>           StatesRecord: the units' states, all or the first; written by the host, coalesced
+//	/muster/states/<id>/<n>       StatesRecord: more of them, as with schedules
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
 const (
@@ -34,8 +39,11 @@ const (
 	PrefixLeader   = "/muster/leader/"
 )
 
-// RecordVersion is the version written into every record.
-const RecordVersion = 1
+// RecordVersion is the first version of every record. Schedules and states know a second one, see ScheduleRecord.
+const (
+	RecordVersion = 1
+	packedVersion = 2
+)
 
 // Cluster is the record of the cluster as a whole.
 type Cluster struct {
@@ -88,34 +96,47 @@ type UnitRecord struct {
 	V       int     `json:"v"`
 	File    string  `json:"file"` // SHA-256 of the contents, hexadecimal, a key below PrefixFiles
 	Desired Desired `json:"desired"`
+	// Replicated and Replicas are what a template's file says of replicas: that there are some, and how many. They are
+	// written with the file, so that who counts need not read it.
+	Replicated bool `json:"replicated,omitempty"`
+	Replicas   int  `json:"replicas,omitempty"`
 }
 
-// ScheduledUnit is one unit in a host's schedule.
+// ScheduledUnit is one unit in a host's schedule, or instances of a template that shall all be the same.
 type ScheduledUnit struct {
-	Name    string  `json:"n"`
-	File    string  `json:"f"` // SHA-256, as in UnitRecord
-	Desired Desired `json:"d"` // loaded or launched
+	Name      string        `json:"n"`           // the template's if there are Instances
+	File      string        `json:"f"`           // SHA-256, as in UnitRecord
+	Desired   Desired       `json:"d"`           // loaded or launched
+	Instances instances.Set `json:"i,omitempty"` // "1-200,305": a million in a row take no more room than one
 }
 
-// ScheduleRecord is everything that a host shall have, sorted by name.
+// ScheduleRecord is what a host shall have, sorted by name: everything, or a part of it. A host's schedule is the union of
+// the record below its ID and those below that, in no order: which unit is in which is the writer's affair (Repack), and
+// changing one unit writes one part. What changes of one host is written in one commit.
+//
+// Version 2 has Instances or Part; an older muster, which would take a part for the whole, refuses it.
 type ScheduleRecord struct {
 	V     int             `json:"v"`
+	Part  bool            `json:"p,omitempty"` // there are other records of the host
 	Units []ScheduledUnit `json:"units"`
 }
 
-// UnitState is what a host reports of one unit: systemd's triple, which of the contents it has, and why.
+// UnitState is what a host reports of one unit: systemd's triple, which of the contents it has, and why; or of instances
+// of a template of which all that is the same.
 type UnitState struct {
-	Name   string    `json:"n"`
-	File   string    `json:"f"`
-	Load   string    `json:"l"` // loaded, not-found, error
-	Active string    `json:"a"` // active, activating, deactivating, inactive, failed
-	Sub    string    `json:"s"` // running, dead, exited, auto-restart, ...
-	Reason string    `json:"r,omitempty"`
-	Since  time.Time `json:"t"`
+	Name      string        `json:"n"` // the template's if there are Instances
+	File      string        `json:"f"`
+	Load      string        `json:"l"` // loaded, not-found, error
+	Active    string        `json:"a"` // active, activating, deactivating, inactive, failed
+	Sub       string        `json:"s"` // running, dead, exited, auto-restart, ...
+	Reason    string        `json:"r,omitempty"`
+	Since     time.Time     `json:"t"`           // of several instances, since when all are so
+	Instances instances.Set `json:"i,omitempty"` // as in ScheduledUnit
 }
 
-// StatesRecord is the state of every unit on a host, sorted by name.
+// StatesRecord is the state of the units on a host, sorted by name: of all, or of some, as with ScheduleRecord.
 type StatesRecord struct {
 	V     int         `json:"v"`
+	Part  bool        `json:"p,omitempty"`
 	Units []UnitState `json:"units"`
 }

@@ -54,7 +54,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		data    string
 		version bool
 	}{
-		"newer version":           {`{"v":2,"units":"another shape"}`, true},
+		"newer version":           {`{"v":3,"units":"another shape"}`, true},
 		"no version":              {`{"units":[]}`, true},
 		"not JSON":                {`units`, false},
 		"empty":                   {``, false},

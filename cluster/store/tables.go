@@ -22,8 +22,11 @@ type Tables struct {
 	Alive    map[string]Entry[Alive]          // by host ID
 	Units    map[string]Entry[UnitRecord]     // by unit name
 	Files    map[string][]byte                // by SHA-256
-	Schedule map[string]Entry[ScheduleRecord] // by host ID
-	States   map[string]Entry[StatesRecord]   // by host ID
+	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
+	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
+	States   map[string]Entry[StatesRecord]   // by host ID, likewise
+	// StateParts are, by host ID, the records of which States is made.
+	StateParts map[string]StateParts
 	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
 	Candidates map[string]Candidate
 	// Bad says which keys hold what cannot be read, and why. They are in no other table.
@@ -54,7 +57,7 @@ func NewTables() *Tables {
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
-		Candidates: make(map[string]Candidate), Bad: make(map[string]error),
+		Parts: make(map[string]Parts), StateParts: make(map[string]StateParts), Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
 }
 
@@ -91,8 +94,6 @@ var columns = []column{
 	columnOf(PrefixHosts, func(t *Tables) map[string]Entry[HostRecord] { return t.Hosts }),
 	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
 	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
-	columnOf(PrefixSchedule, func(t *Tables) map[string]Entry[ScheduleRecord] { return t.Schedule }),
-	columnOf(PrefixStates, func(t *Tables) map[string]Entry[StatesRecord] { return t.States }),
 	{
 		prefix: PrefixFiles,
 		set:    func(t *Tables, name string, item Item) error { t.Files[name] = item.Value; return nil },
@@ -133,6 +134,13 @@ func (t *Tables) set(item Item) {
 }
 
 func (t *Tables) decode(item Item) error {
+	for _, c := range partColumns {
+		if id, part, ok := partOf(c.prefix, item.Key); ok {
+			if err := c.set(t, id, part, item); err != nil {
+				return fmt.Errorf("%s: %w", item.Key, err)
+			}
+		}
+	}
 	if item.Key == KeyCluster {
 		r, err := Unmarshal[Cluster](item.Value)
 		t.Cluster = Entry[Cluster]{Record: r, Revision: item.ModRevision}
@@ -154,6 +162,11 @@ func (t *Tables) remove(key string) {
 	delete(t.Bad, key)
 	if key == KeyCluster {
 		t.Cluster = Entry[Cluster]{}
+	}
+	for _, c := range partColumns {
+		if id, part, ok := partOf(c.prefix, key); ok {
+			c.remove(t, id, part)
+		}
 	}
 	for _, c := range columns {
 		if name, ok := KeyName(c.prefix, key); ok {

@@ -24,7 +24,7 @@ import (
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "1" // of the permissions below; a change of them is a change of this
+	accessVersion = "2" // of the permissions below; a change of them is a change of this
 	sharedRole    = "host"
 	ownRole       = "host-" // and the host's ID
 	rootName      = pki.CNControl
@@ -42,7 +42,7 @@ var readable = []string{
 	store.PrefixSchedule, store.PrefixStates, store.PrefixLeader,
 }
 
-// writable are the keys that a host may write, and that nobody else but root may.
+// writable are the keys that a host may write, and that nobody else but root may, beside the parts of its states.
 func writable(id string) []string {
 	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id)}
 }
@@ -201,6 +201,8 @@ func (c *Control) makeUser(ctx context.Context, id string) error {
 	for _, key := range writable(id) {
 		calls = append(calls, c.permit(role, key, "", permReadWrite))
 	}
+	parts := store.StatesKey(id) + "/"
+	calls = append(calls, c.permit(role, parts, clientv3.GetPrefixRangeEnd(parts), permReadWrite))
 	return together(ctx, calls...)
 }
 

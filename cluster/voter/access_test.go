@@ -80,6 +80,8 @@ var keyClasses = []keyClass{
 	{"own facts", func(own, _ string) string { return store.HostKey(own) }, true, true},
 	{"own sign of life", func(own, _ string) string { return store.AliveKey(own) }, true, true},
 	{"own states", func(own, _ string) string { return store.StatesKey(own) }, true, true},
+	{"a part of its own states", func(own, _ string) string { return store.PartKey(store.StatesKey(own), 7) }, true, true},
+	{"a part of another's states", func(_, other string) string { return store.PartKey(store.StatesKey(other), 7) }, true, false},
 	{"own schedule", func(own, _ string) string { return store.ScheduleKey(own) }, true, false},
 	{"own roster entry", func(own, _ string) string { return store.RosterKey(own) }, true, false},
 	{"own facts and more", func(own, _ string) string { return store.HostKey(own) + "0" }, true, false},

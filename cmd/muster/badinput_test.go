@@ -126,7 +126,7 @@ func TestBadInputs(t *testing.T) {
 		{"name with a space", good, "start web\u00a0site.service", statusUsage, "cannot use"},
 		{"open brace", good, "start web@{1..3.service", statusUsage, "web@{1..6}.service"},
 		{"range of too many", good, "start web@{1..99999999}.service", statusUsage, "cannot expand"},
-		{"only a template", with(map[string]string{"web@.service": "[Service]\nExecStart=/bin/true\n"}), "start web@.service", statusUsage, "a template cannot be started"},
+		{"only a template", with(map[string]string{"web@.service": "[Service]\nExecStart=/bin/true\n"}), "start web@.service", statusUsage, "a template without replicas cannot be started"},
 		{"unit file without sense", with(map[string]string{"web.service": "[Service\nExecStart"}), "start web.service", statusUsage, "web.service:1"},
 		{"logs of two", good, "logs a b", statusUsage, "unexpected argument `b`"},
 		{"cluster file after logs -f", good, "logs -f cluster.yaml web", statusUsage, "--file"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/fleetapi"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 	"github.com/musterhq/muster/cmd/muster/output"
@@ -188,6 +189,47 @@ func (f *smallFleet) Logs(_ context.Context, name string, o api.LogOptions, w io
 	}
 	_, err := fmt.Fprintf(w, "%s says hello, lines=%d follow=%t host=%s\n", name, o.Lines, o.Follow, o.Host)
 	return err
+}
+
+// Fleet is fleet's API, on a machine whose ID is all ones.
+func (f *smallFleet) Fleet(_ context.Context, path string, into any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	machine := fleetapi.Machine{ID: strings.Repeat("1", 32), PrimaryIP: "127.0.0.9", Metadata: map[string]string{"role": "db", "disk": "ssd"}}
+	var units fleetapi.UnitPage
+	var states fleetapi.UnitStatePage
+	for _, name := range slices.Sorted(maps.Keys(f.units)) {
+		u := fleetapi.Unit{Name: name, DesiredState: f.units[name].Desired, CurrentState: f.units[name].Desired}
+		file, _, err := unitfile.Parse(name, []byte(f.units[name].Content))
+		if err != nil {
+			return err
+		}
+		for _, o := range file.Options {
+			u.Options = append(u.Options, fleetapi.UnitOption{Section: o.Section, Name: o.Name, Value: o.Value})
+		}
+		rules, _ := file.Requirements(name)
+		if u.DesiredState != "inactive" {
+			u.MachineID = machine.ID
+			states.States = append(states.States, fleetapi.UnitState{
+				Name: name, Hash: file.Hash(), MachineID: machine.ID, Load: "loaded", Active: "active", Sub: "running",
+			})
+		}
+		if rules.Global {
+			u.CurrentState, u.MachineID = "", ""
+		}
+		units.Units = append(units.Units, u)
+	}
+	switch page := into.(type) {
+	case *fleetapi.UnitPage:
+		*page = units
+	case *fleetapi.UnitStatePage:
+		*page = states
+	case *fleetapi.MachinePage:
+		*page = fleetapi.MachinePage{Machines: []fleetapi.Machine{machine}}
+	default:
+		return fmt.Errorf("nothing is at %s", path)
+	}
+	return nil
 }
 
 // asks runs muster with a cluster in memory in place of a real one.

@@ -26,6 +26,7 @@ type fleet interface {
 	Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error
 	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
+	Fleet(ctx context.Context, path string, into any) error
 }
 
 const unitsLong = `units are what runs on the cluster: systemd unit files, with fleet's [X-Fleet] section to say where.
@@ -36,7 +37,9 @@ A unit is known to the cluster once it is submitted, has a host once it is loade
             <-unload-          <--stop---
 
 Arguments are files or names of units that the cluster has. A name without a type is a .service; braces are expanded
-(web@{1..6}); stop, unload, destroy, status and cat take patterns ('web@*').`
+(web@{1..6}); stop, unload, restart, destroy, status and cat take patterns ('web@*').
+
+The verbs are fleetctl's, with its flags; list-units, list-unit-files and list-machines print its columns.`
 
 // unitsCommand is the group `muster units`.
 func (c *cli) unitsCommand() *cobra.Command {
@@ -60,7 +63,8 @@ func (c *cli) unitVerbs(top bool) []*cobra.Command {
 	if top {
 		return verbs
 	}
-	return append(verbs, c.loadCommand(), c.unloadCommand(), c.listCommand(), c.unitStatusCommand())
+	return append(verbs, c.loadCommand(), c.unloadCommand(), c.restartCommand(), c.listCommand(), c.unitStatusCommand(),
+		c.sshCommand(), c.verifyCommand(), c.listUnitsCommand(), c.listUnitFilesCommand(), c.listMachinesCommand())
 }
 
 // waitFlags are those of the verbs that change what units do.
@@ -72,6 +76,12 @@ type waitFlags struct {
 func (f *waitFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.noBlock, "no-block", false, "do not wait until it is so")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait")
+}
+
+// registerReplace accepts what fleetctl needs to replace units. Here a file always replaces what the cluster has of its
+// name.
+func registerReplace(cmd *cobra.Command) {
+	cmd.Flags().Bool("replace", false, "for fleetctl's sake: files always replace what the cluster has of their names")
 }
 
 // parallelChanges is how many units are changed at once. More would only queue up at the store.
@@ -129,17 +139,21 @@ func (c *cli) settle(ctx context.Context, f fleet, names []string, g goal, flags
 	if flags.noBlock || len(names) == 0 {
 		return nil
 	}
-	lines := c.out
-	if c.format != output.Table {
-		lines = c.err
-	}
-	entries, err := waitUnits(ctx, f, tellLines(lines), names, g, flags.timeout)
+	entries, err := waitUnits(ctx, f, tellLines(c.lines()), names, g, flags.timeout)
 	if c.format != output.Table {
 		if printErr := output.Write(c.out, c.format, entries, nil); err == nil {
 			err = printErr
 		}
 	}
 	return err
+}
+
+// lines is where people read how something comes along, and programs do not.
+func (c *cli) lines() io.Writer {
+	if c.format != output.Table {
+		return c.err
+	}
+	return c.out
 }
 
 // named turns arguments into names of units. It asks the cluster for its units only when there are patterns.

@@ -11,10 +11,9 @@ import (
 
 func (c *cli) listCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"list-units"},
-		Short:   "every unit, where it is and how it does",
-		Args:    noArgs,
+		Use:   "list",
+		Short: "every unit, where it is and how it does",
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := c.connect(cmd.Context())
 			if err != nil {

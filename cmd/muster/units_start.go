@@ -28,6 +28,7 @@ them is only stored, for the instances beside it to be made from. Starting what 
 		},
 	}
 	flags.register(cmd)
+	registerReplace(cmd)
 	return cmd
 }
 
@@ -43,10 +44,11 @@ func (c *cli) loadCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
+	registerReplace(cmd)
 	return cmd
 }
 
-// launch submits the files among the arguments and asks for a desired state of every unit that is not a template.
+// launch submits the files among the arguments and asks for a desired state of every unit that is not a mere template.
 func (c *cli) launch(ctx context.Context, args []string, desired store.Desired, g goal, flags waitFlags) error {
 	units, err := unitArgs(args)
 	if err != nil {
@@ -80,7 +82,8 @@ func (c *cli) launch(ctx context.Context, args []string, desired store.Desired, 
 	return c.settle(ctx, f, names, g, flags)
 }
 
-// split reads the files and tells templates, which are only stored, from units, which get a desired state.
+// split reads the files and tells templates, which are only stored, from units, which get a desired state: templates with
+// replicas too, and those that only the cluster has, which knows whether they have any.
 func (c *cli) split(units []unitArg, desired store.Desired) (templates, wanted []api.Unit, err error) {
 	files, err := c.readUnits(units)
 	if err != nil {
@@ -89,18 +92,28 @@ func (c *cli) split(units []unitArg, desired store.Desired) (templates, wanted [
 	content := map[string]string{}
 	for _, file := range files {
 		content[file.Name] = file.Content
-		if unitfile.IsTemplate(file.Name) {
+		if isMere(file) {
 			templates = append(templates, file)
 		}
 	}
 	for _, u := range units {
-		if !unitfile.IsTemplate(u.name) {
-			wanted = append(wanted, api.Unit{Name: u.name, Content: content[u.name], Desired: string(desired)})
+		unit := api.Unit{Name: u.name, Content: content[u.name], Desired: string(desired)}
+		if unit.Content == "" || !isMere(unit) {
+			wanted = append(wanted, unit)
 		}
 	}
 	if len(wanted) == 0 {
-		return nil, nil, usage("name instances, like web@{1..3}; `muster units submit` only stores a template",
-			"a template cannot be started itself")
+		return nil, nil, usage("name instances, like web@{1..3}, or write Replicas=3 below [X-Muster] in its file; "+
+			"`muster units submit` only stores a template", "a template without replicas cannot be started itself")
 	}
 	return templates, wanted, nil
+}
+
+// isMere says whether a file is of a template that asks for no replicas.
+func isMere(u api.Unit) bool {
+	if !unitfile.IsTemplate(u.Name) {
+		return false
+	}
+	file, _, err := unitfile.Parse(u.Name, []byte(u.Content))
+	return err != nil || !file.Muster(u.Name).Replicated
 }

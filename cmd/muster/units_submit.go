@@ -14,7 +14,7 @@ import (
 )
 
 func (c *cli) submitCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "submit FILE...",
 		Short:   "let the cluster know units, without giving them a host",
 		Example: "  muster units submit units/web@.service units/db.service",
@@ -41,6 +41,8 @@ func (c *cli) submitCommand() *cobra.Command {
 			return c.submit(ctx, f, files)
 		},
 	}
+	registerReplace(cmd)
+	return cmd
 }
 
 // submit sends unit files and prints what the cluster says to each.

@@ -27,7 +27,7 @@ func TestFirstBoot(t *testing.T) {
 	put(t, root, "meta-data.json", `{"instance_id": "i-1", "local_hostname": "n1"}`)
 	put(t, root, "user-data", "#cloud-config\nhostname: n1\nwrite_files:\n  - path: /etc/motd\n    content: hello\n")
 	var stderr bytes.Buffer
-	if err := run(t.Context(), []string{"firstboot", "--root", root}, nil, &stderr); err != nil {
+	if err := run(t.Context(), []string{"firstboot", "--root", root}, nil, nil, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
 	for path, want := range map[string]string{"etc/motd": "hello", "etc/hostname": "n1\n"} {
@@ -42,12 +42,12 @@ func TestFirstBootOperator(t *testing.T) {
 	root := t.TempDir()
 	args := []string{"firstboot", "--operator", "--root", root}
 	var stderr bytes.Buffer
-	if err := run(t.Context(), args, nil, &stderr); err != nil {
+	if err := run(t.Context(), args, nil, nil, &stderr); err != nil {
 		t.Errorf("a host without an operator's cloud-config: %v\n%s", err, &stderr)
 	}
 	put(t, root, "var/lib/cloud/data/instance-id", "i-1\n")
 	put(t, root, "etc/muster/cloud-config.yaml", "#cloud-config\nwrite_files:\n  - path: /etc/motd\n    content: theirs\n")
-	if err := run(t.Context(), args, nil, &stderr); err != nil {
+	if err := run(t.Context(), args, nil, nil, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
 	if got, err := os.ReadFile(filepath.Join(root, "etc/motd")); err != nil || string(got) != "theirs" {
@@ -71,7 +71,7 @@ func TestFirstBootRefuses(t *testing.T) {
 		{"unknown flag", []string{"--rot"}, true, "not defined"},
 	} {
 		var stderr bytes.Buffer
-		err := run(t.Context(), append([]string{"firstboot"}, c.args...), nil, &stderr)
+		err := run(t.Context(), append([]string{"firstboot"}, c.args...), nil, nil, &stderr)
 		var bad *usageError
 		if err == nil || !strings.Contains(err.Error(), c.err) || errors.As(err, &bad) != c.usage {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)

@@ -1,6 +1,6 @@
 // Command musterd is the daemon of a host: it joins the cluster, runs units and reports, and on voters runs the store.
 // It is started with the host's root directory and finds everything else there. `musterd firstboot` does what user-data asks
-// for, on hosts without cloud-init, and ends.
+// for, on hosts without cloud-init, and ends. `musterd fd-forward` is what fleetctl runs on hosts that it reaches over SSH.
 package main
 
 import (
@@ -32,7 +32,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	debug.SetGCPercent(gcPercent)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	args, err := commandLine(os.Args[0], os.Args[1:], os.Stderr)
+	if err == nil {
+		err = run(ctx, args, os.Stdin, os.Stdout, os.Stderr)
+	}
 	var bad *usageError
 	switch {
 	case errors.As(err, &bad):
@@ -47,9 +50,14 @@ func main() {
 type usageError struct{ error }
 
 // run is musterd with a command line. It returns nil when ctx ends.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "firstboot" {
-		return firstBoot(ctx, args[1:], stderr)
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "firstboot":
+			return firstBoot(ctx, args[1:], stderr)
+		case "fd-forward":
+			return fdForward(ctx, args[1:], stdin, stdout, stderr)
+		}
 	}
 	flags := flag.NewFlagSet("musterd", flag.ContinueOnError)
 	root := flags.String("root", "/", "root directory of the host")

@@ -24,7 +24,7 @@ func TestCommandLine(t *testing.T) {
 		{"no cluster", []string{"--root", t.TempDir()}, false, "", "", "muster up"},
 	} {
 		var stdout, stderr bytes.Buffer
-		err := run(t.Context(), c.args, &stdout, &stderr)
+		err := run(t.Context(), c.args, nil, &stdout, &stderr)
 		var bad *usageError
 		if got := errors.As(err, &bad); got != c.usage {
 			t.Errorf("%s: %v, wrong command line: %v, want %v", c.name, err, got, c.usage)

@@ -37,6 +37,9 @@ var fieldsWithoutSecrets = map[string]string{
 	"store.Tables.Tokens":          "records by the hashes of tokens",
 	"state.Tokens.tokens":          "as above",
 	"state.tokensFile.Tokens":      "as above",
+	"fleetapi.UnitPage.Next":       "where a list goes on",
+	"fleetapi.UnitStatePage.Next":  "as above",
+	"fleetapi.MachinePage.Next":    "as above",
 }
 
 // driverSecret is what the canary of a key in a driver's configuration is called. The driver's package has its name.

@@ -26,7 +26,7 @@ func (g *Grid) Write(w io.Writer) error {
 	widths := make([]int, len(g.Columns))
 	for _, row := range append([][]string{g.Columns}, g.Rows...) {
 		for i, cell := range row {
-			widths[i] = max(widths[i], lipgloss.Width(shown(cell)))
+			widths[i] = max(widths[i], lipgloss.Width(OneLine(cell)))
 		}
 	}
 	var b strings.Builder
@@ -42,7 +42,7 @@ func (g *Grid) Write(w io.Writer) error {
 
 func writeRow(b *strings.Builder, widths []int, row []string, paint func(string) string) {
 	for i, cell := range row {
-		cell = shown(cell)
+		cell = OneLine(cell)
 		b.WriteString(paint(cell))
 		if i < len(row)-1 {
 			b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+gap))
@@ -51,8 +51,8 @@ func writeRow(b *strings.Builder, widths []int, row []string, paint func(string)
 	b.WriteString("\n")
 }
 
-// shown keeps a cell on one line and marks an empty one.
-func shown(cell string) string {
+// OneLine keeps a cell on one line and marks an empty one.
+func OneLine(cell string) string {
 	cell = strings.Join(strings.FieldsFunc(cell, func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' }), " ")
 	if strings.TrimSpace(cell) == "" {
 		return "-"

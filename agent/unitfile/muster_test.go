@@ -1,0 +1,153 @@
+package unitfile_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/cloudconfig/finding"
+)
+
+const service = "[Service]\nExecStart=/bin/true\n"
+
+func TestMuster(t *testing.T) {
+	for _, c := range []struct {
+		name, unit, text string
+		want             unitfile.Muster
+		rules            unitfile.Requirements
+		warnings         string // keys that are said to have no effect
+	}{
+		{name: "nothing", unit: "a.service"},
+		{
+			name: "replicas", unit: "web@.service", text: "Replicas=200000\nSpread=provider\n",
+			want:  unitfile.Muster{Replicated: true, Replicas: 200000},
+			rules: unitfile.Requirements{Spread: "provider"},
+		},
+		{name: "none of them", unit: "web@.service", text: "Replicas=0\n", want: unitfile.Muster{Replicated: true}},
+		{name: "the last counts", unit: "web@.service", text: "Replicas=x\nReplicas=3\n", want: unitfile.Muster{Replicated: true, Replicas: 3}},
+		{name: "an empty one forgets", unit: "web@.service", text: "Replicas=3\nSpread=host\nReplicas=\nSpread=\n"},
+		{
+			name: "an instance has the template's file", unit: "web@7.service", text: "Replicas=3\nSpread=rack\n",
+			rules: unitfile.Requirements{Spread: "rack"},
+		},
+		{
+			name: "reservations", unit: "a.service", text: "CPU=0.25\nMemory=512M\nPriority=-3\n",
+			rules: unitfile.Requirements{MilliCPU: 250, Memory: 512 << 20, Priority: -3},
+		},
+		{
+			name: "fractions", unit: "a.service", text: "CPU=16\nMemory=1.5G\nPriority=1000\n",
+			rules: unitfile.Requirements{MilliCPU: 16000, Memory: 3 << 29, Priority: 1000},
+		},
+		{name: "bytes", unit: "a.service", text: "Memory=4096\nOnPartition=keep\n", rules: unitfile.Requirements{Memory: 4096}},
+		{
+			name: "http", unit: "web@2.service", text: "HealthCheck=http://127.0.0.1:80%i/health\n",
+			want:     unitfile.Muster{HealthCheck: unitfile.HealthCheck{Kind: "http", Target: "http://127.0.0.1:802/health"}},
+			warnings: "HealthCheck",
+		},
+		{
+			name: "tcp", unit: "a.service", text: "HealthCheck=tcp://[::1]:5432\n",
+			want:     unitfile.Muster{HealthCheck: unitfile.HealthCheck{Kind: "tcp", Target: "[::1]:5432"}},
+			warnings: "HealthCheck",
+		},
+		{
+			name: "exec", unit: "a.service", text: "HealthCheck=exec:/bin/check --quick 'a b'\n",
+			want:     unitfile.Muster{HealthCheck: unitfile.HealthCheck{Kind: "exec", Target: "/bin/check --quick 'a b'"}},
+			warnings: "HealthCheck",
+		},
+		{
+			name: "updates", unit: "web@.service", text: "UpdateParallel=25%\nUpdateDelay=1min 30s\n",
+			want:     unitfile.Muster{UpdateParallel: unitfile.Share{Percent: 25}, UpdateDelay: 90 * time.Second},
+			warnings: "UpdateParallel UpdateDelay",
+		},
+		{
+			name: "one by one", unit: "a.service", text: "UpdateParallel=1\n",
+			want: unitfile.Muster{UpdateParallel: unitfile.Share{Count: 1}}, warnings: "UpdateParallel",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, warnings, err := unitfile.Parse(c.unit, []byte(service+"[X-Muster]\n"+c.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules, _ := f.Requirements(c.unit)
+			if d := cmp.Diff(c.rules, rules) + cmp.Diff(c.want, f.Muster(c.unit)); d != "" {
+				t.Error(d)
+			}
+			var keys []string
+			for _, w := range warnings {
+				if key, ok := strings.CutSuffix(w.Message, " has no effect in this version"); ok {
+					keys = append(keys, strings.Trim(key, "`"))
+				}
+			}
+			if got := strings.Join(keys, " "); got != c.warnings || len(keys) != len(warnings) {
+				t.Errorf("warnings %v, want those of %q", warnings, c.warnings)
+			}
+		})
+	}
+}
+
+func TestMusterRefuses(t *testing.T) {
+	for _, c := range []struct{ unit, text, message string }{
+		{"web.service", "Replicas=3", "`Replicas`: only a template has replicas, and web.service is none"},
+		{"web@.service", "Replicas=-1", "`Replicas`: \"-1\" is no number of instances"},
+		{"web@.service", "Replicas=1000001", "`Replicas`: \"1000001\" is no number of instances"},
+		{"web@.service", "Replicas=many", "`Replicas`: \"many\" is no number of instances"},
+		{"web.service", "Spread=host", "`Spread`: it spreads the instances of a template, and web.service is none"},
+		{"web@.service", "Spread=host provider", "`Spread`: \"host provider\" is no label"},
+		{"a.service", "CPU=0", "`CPU`: \"0\" is no number of CPUs"},
+		{"a.service", "CPU=500m", "`CPU`: \"500m\" is no number of CPUs"},
+		{"a.service", "CPU=50%", "`CPU`: \"50%\" is no number of CPUs"},
+		{"a.service", "CPU=0.0001", "`CPU`: \"0.0001\" is no number of CPUs"},
+		{"a.service", "CPU=NaN", "`CPU`: \"NaN\" is no number of CPUs"},
+		{"a.service", "CPU=1e3", "`CPU`: \"1e3\" is no number of CPUs"},
+		{"a.service", "Memory=1GiB", "`Memory`: \"1GiB\" is no size"},
+		{"a.service", "Memory=-1M", "`Memory`: \"-1M\" is no size"},
+		{"a.service", "Memory=infinity", "`Memory`: \"infinity\" is no size"},
+		{"a.service", "Memory=10%", "`Memory`: \"10%\" is no size"},
+		{"a.service", "Priority=high", "`Priority`: \"high\" is no priority"},
+		{"a.service", "Priority=1001", "`Priority`: \"1001\" is no priority"},
+		{"a.service", "Singleton=strict", "`Singleton`: this version cannot promise that two never run at once"},
+		{"a.service", "Singleton=yes", "`Singleton`: \"yes\" is not known"},
+		{"a.service", "OnPartition=stop", "`OnPartition`: this version does not stop units of a host that is cut off"},
+		{"a.service", "OnPartition=flee", "`OnPartition`: \"flee\" is not known"},
+		{"a.service", "HealthCheck=ftp://a", "`HealthCheck`: \"ftp://a\" is no check"},
+		{"a.service", "HealthCheck=tcp://a", "`HealthCheck`: \"tcp://a\" is not tcp://HOST:PORT"},
+		{"a.service", "HealthCheck=tcp://a:0", "`HealthCheck`: \"tcp://a:0\" is not tcp://HOST:PORT"},
+		{"a.service", "HealthCheck=tcp://a:1/x", "`HealthCheck`: \"tcp://a:1/x\" is not tcp://HOST:PORT"},
+		{"a.service", "HealthCheck=exec:check", "`HealthCheck`: \"check\" is no command with an absolute path"},
+		{"a.service", "HealthCheck=http://%H/", "`HealthCheck`: specifier %H has no value here; write %% for a percent sign"},
+		{"a.service", "UpdateParallel=0", "`UpdateParallel`: \"0\" is no number of instances"},
+		{"a.service", "UpdateParallel=101%", "`UpdateParallel`: \"101%\" is no number of instances"},
+		{"a.service", "UpdateDelay=soon", "`UpdateDelay`: \"soon\" is no time span; write one such as 90, 1min 30s or infinity"},
+		{"web@.service", "Replicas=3\n[X-Fleet]\nGlobal=yes", "`Replicas` cannot stand beside `Global`"},
+		{"web@.service", "Spread=host\n[X-Fleet]\nMachineID=01234567", "`Spread` cannot stand beside `MachineID`"},
+		{"web@.service", "Spread=host\n[X-Fleet]\nMachineOf=a.service", "`Spread` cannot stand beside `MachineOf`"},
+		{"a.service", "Priority=1\n[X-Fleet]\nGlobal=yes", "`Priority` cannot stand beside `Global`"},
+		{
+			"web@.service", "Replicas=10001\n[X-Fleet]\nMachineOf=db@%i.service",
+			"there may be at most 10000 instances with rules of their own in [X-Fleet]",
+		},
+	} {
+		_, _, err := unitfile.Parse(c.unit, []byte(service+"[X-Muster]\n"+c.text+"\n"))
+		var findings finding.Findings
+		if !errors.As(err, &findings) || len(findings) != 1 || findings[0].Message != c.message {
+			t.Errorf("%s with %q is refused with\n%v, want\n%s", c.unit, c.text, err, c.message)
+		} else if findings[0].Line != 4 {
+			t.Errorf("%s with %q: the place is %v", c.unit, c.text, findings[0].Position)
+		}
+	}
+}
+
+func TestHasOwnRules(t *testing.T) {
+	for text, want := range map[string]bool{
+		"MachineOf=db@%i.service": true, "Conflicts=web@*.service": false, "MachineMetadata=share=50%%": false,
+	} {
+		if f := parse(t, "web@.service", service+"[X-Fleet]\n"+text+"\n"); f.HasOwnRules() != want {
+			t.Errorf("%s: %v, want %v", text, !want, want)
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package store
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/musterhq/muster/cluster/instances"
+)
+
+// PartsOf are the records of one kind of which one host's are made, by number.
+type PartsOf[T any] map[int]Entry[T]
+
+// Parts are those of a schedule, StateParts those of what the host reports.
+type (
+	Parts      = PartsOf[ScheduleRecord]
+	StateParts = PartsOf[StatesRecord]
+)
+
+// partColumn is the tables of a kind of record that may come in parts: the parts, and what they are together.
+type partColumn struct {
+	prefix string
+	set    func(t *Tables, id string, part int, item Item) error
+	remove func(t *Tables, id string, part int)
+}
+
+var partColumns = []partColumn{
+	partColumnOf(PrefixSchedule, func(t *Tables) (map[string]Parts, map[string]Entry[ScheduleRecord]) {
+		return t.Parts, t.Schedule
+	}, func(parts []ScheduleRecord) (all ScheduleRecord) {
+		for _, r := range parts {
+			all.V = max(all.V, r.V)
+			all.Units = append(all.Units, r.Units...)
+		}
+		all.Units = gather(all.Units)
+		return all
+	}),
+	partColumnOf(PrefixStates, func(t *Tables) (map[string]StateParts, map[string]Entry[StatesRecord]) {
+		return t.StateParts, t.States
+	}, func(parts []StatesRecord) (all StatesRecord) {
+		for _, r := range parts {
+			all.V = max(all.V, r.V)
+			all.Units = append(all.Units, r.Units...)
+		}
+		slices.SortStableFunc(all.Units, compareStates)
+		return all
+	}),
+}
+
+func partColumnOf[T any, P record[T]](
+	prefix string, tables func(*Tables) (map[string]PartsOf[T], map[string]Entry[T]), union func([]T) T,
+) partColumn {
+	unite := func(t *Tables, id string) {
+		parts, whole := tables(t)
+		whole[id] = parts[id].unite(union)
+	}
+	return partColumn{
+		prefix: prefix,
+		set: func(t *Tables, id string, part int, item Item) error {
+			r, err := Unmarshal[T, P](item.Value)
+			if err != nil {
+				return err
+			}
+			parts, _ := tables(t)
+			if parts[id] == nil {
+				parts[id] = PartsOf[T]{}
+			}
+			parts[id][part] = Entry[T]{Record: r, Revision: item.ModRevision}
+			unite(t, id)
+			return nil
+		},
+		remove: func(t *Tables, id string, part int) {
+			parts, whole := tables(t)
+			if delete(parts[id], part); len(parts[id]) > 0 {
+				unite(t, id)
+				return
+			}
+			delete(parts, id)
+			delete(whole, id)
+		},
+	}
+}
+
+// unite makes one record of the parts, with the revision of the last that changed.
+func (p PartsOf[T]) unite(union func([]T) T) Entry[T] {
+	if only, ok := p[0]; ok && len(p) == 1 {
+		return only
+	}
+	var all Entry[T]
+	var records []T
+	for _, n := range slices.Sorted(maps.Keys(p)) {
+		all.Revision = max(all.Revision, p[n].Revision)
+		records = append(records, p[n].Record)
+	}
+	all.Record = union(records)
+	return all
+}
+
+// gather sorts entries and makes one of those that are the same but for their instances. Of a unit that is there twice,
+// as while it goes from one part to another, the first counts.
+func gather(units []ScheduledUnit) []ScheduledUnit {
+	slices.SortStableFunc(units, compareEntries)
+	var gathered []ScheduledUnit
+	for _, u := range units {
+		last := len(gathered) - 1
+		switch {
+		case last < 0 || gathered[last].Name != u.Name:
+		case u.Instances == nil && gathered[last].Instances == nil:
+			continue
+		case compareEntries(gathered[last], u) == 0:
+			gathered[last].Instances = gathered[last].Instances.Union(u.Instances)
+			continue
+		}
+		gathered = append(gathered, u)
+	}
+	return gathered
+}
+
+func compareEntries(a, b ScheduledUnit) int {
+	if c := cmp.Compare(a.Name, b.Name); c != 0 || a.Instances == nil || b.Instances == nil {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Desired, b.Desired))
+}
+
+// Equal says whether two entries say the same.
+func (u ScheduledUnit) Equal(v ScheduledUnit) bool {
+	return u.Name == v.Name && u.File == v.File && u.Desired == v.Desired && u.Instances.Equal(v.Instances)
+}
+
+// Each yields the units of a record, each instance of a template under its own name.
+func (r ScheduleRecord) Each() iter.Seq[ScheduledUnit] {
+	return func(yield func(ScheduledUnit) bool) {
+		for _, u := range r.Units {
+			if u.Instances == nil && !yield(u) {
+				return
+			}
+			for n := range u.Instances.All() {
+				if !yield(ScheduledUnit{Name: instances.Name(u.Name, n), File: u.File, Desired: u.Desired}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Each yields the states of a record, that of each instance under its own name.
+func (r StatesRecord) Each() iter.Seq[UnitState] {
+	return func(yield func(UnitState) bool) {
+		for _, u := range r.Units {
+			if u.Instances == nil && !yield(u) {
+				return
+			}
+			for n := range u.Instances.All() {
+				each := u
+				each.Name, each.Instances = instances.Name(u.Name, n), nil
+				if !yield(each) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// PackStates makes one entry of the instances of a template whose states are the same, but for since when. The result is
+// sorted by name.
+func PackStates(states []UnitState) []UnitState {
+	type alike struct{ name, file, load, active, sub, reason string }
+	at := make(map[alike]int, len(states))
+	ranges := make(map[int][]instances.Range)
+	packed := make([]UnitState, 0, len(states))
+	for _, s := range states {
+		template, n, ok := instances.Split(s.Name)
+		if !ok {
+			packed = append(packed, s)
+			continue
+		}
+		key := alike{template, s.File, s.Load, s.Active, s.Sub, s.Reason}
+		i, known := at[key]
+		if !known {
+			i = len(packed)
+			at[key] = i
+			packed = append(packed, s)
+		}
+		ranges[i] = append(ranges[i], instances.Range{First: n, Last: n})
+		if packed[i].Since.Before(s.Since) {
+			packed[i].Since = s.Since
+		}
+	}
+	for i, members := range ranges {
+		if len(members) > 1 {
+			packed[i].Name, _, _ = instances.Split(packed[i].Name)
+			packed[i].Instances = instances.Of(members...)
+		}
+	}
+	slices.SortStableFunc(packed, compareStates)
+	return packed
+}
+
+func compareRanges(a, b instances.Range) int { return cmp.Compare(a.First, b.First) }
