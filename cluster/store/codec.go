@@ -29,24 +29,47 @@ func (r *UnitRecord) header() *int     { return &r.V }
 func (r *ScheduleRecord) header() *int { return &r.V }
 func (r *StatesRecord) header() *int   { return &r.V }
 
-// packed is a record that has a second version.
-type packed interface {
-	needsPacked() bool // only the second version can say what it says
+// versioned is a record that has more than the first version.
+type versioned interface {
+	needs() int // the first version that can say what it says
+	newest() int
 }
 
-func (r *ScheduleRecord) needsPacked() bool {
-	return r.Part || slices.ContainsFunc(r.Units, func(u ScheduledUnit) bool { return u.Instances != nil })
+func (r *ScheduleRecord) newest() int { return promiseVersion }
+
+func (r *ScheduleRecord) needs() int {
+	switch {
+	case slices.ContainsFunc(r.Units, func(u ScheduledUnit) bool { return u.Partition != PartitionKeep || u.Leaving != 0 }):
+		return promiseVersion
+	case r.Part || slices.ContainsFunc(r.Units, func(u ScheduledUnit) bool { return u.Instances != nil }):
+		return packedVersion
+	}
+	return RecordVersion
 }
 
-func (r *StatesRecord) needsPacked() bool {
-	return r.Part || slices.ContainsFunc(r.Units, func(u UnitState) bool { return u.Instances != nil })
+func (r *StatesRecord) newest() int { return packedVersion }
+
+func (r *StatesRecord) needs() int {
+	if r.Part || slices.ContainsFunc(r.Units, func(u UnitState) bool { return u.Instances != nil }) {
+		return packedVersion
+	}
+	return RecordVersion
+}
+
+func (r *UnitRecord) newest() int { return boundVersion }
+
+func (r *UnitRecord) needs() int {
+	if r.Partition != PartitionKeep {
+		return boundVersion
+	}
+	return RecordVersion
 }
 
 // Marshal encodes a record and stamps it with the first version that can say what it says, whatever its V says.
 func Marshal[T any, P record[T]](r T) ([]byte, error) {
 	*P(&r).header() = RecordVersion
-	if p, ok := any(&r).(packed); ok && p.needsPacked() {
-		*P(&r).header() = packedVersion
+	if v, ok := any(&r).(versioned); ok {
+		*P(&r).header() = v.needs()
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -66,8 +89,8 @@ func Unmarshal[T any, P record[T]](data []byte) (T, error) {
 		return none, fmt.Errorf("cannot read record: %w", err)
 	}
 	newest := RecordVersion
-	if _, ok := any(&r).(packed); ok {
-		newest = packedVersion
+	if v, ok := any(&r).(versioned); ok {
+		newest = v.newest()
 	}
 	if version.V < RecordVersion || version.V > newest {
 		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it", ErrVersion, version.V, newest)

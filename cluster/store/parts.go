@@ -121,12 +121,13 @@ func compareEntries(a, b ScheduledUnit) int {
 	if c := cmp.Compare(a.Name, b.Name); c != 0 || a.Instances == nil || b.Instances == nil {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Desired, b.Desired))
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Desired, b.Desired), cmp.Compare(a.Partition, b.Partition))
 }
 
 // Equal says whether two entries say the same.
 func (u ScheduledUnit) Equal(v ScheduledUnit) bool {
-	return u.Name == v.Name && u.File == v.File && u.Desired == v.Desired && u.Instances.Equal(v.Instances)
+	return u.Name == v.Name && u.File == v.File && u.Desired == v.Desired && u.Instances.Equal(v.Instances) &&
+		u.Partition == v.Partition && u.Leaving == v.Leaving
 }
 
 // Each yields the units of a record, each instance of a template under its own name.
@@ -137,7 +138,9 @@ func (r ScheduleRecord) Each() iter.Seq[ScheduledUnit] {
 				return
 			}
 			for n := range u.Instances.All() {
-				if !yield(ScheduledUnit{Name: instances.Name(u.Name, n), File: u.File, Desired: u.Desired}) {
+				each := u
+				each.Name, each.Instances = instances.Name(u.Name, n), nil
+				if !yield(each) {
 					return
 				}
 			}

@@ -43,8 +43,8 @@ func TestPackedSchedule(t *testing.T) {
 	if d := cmp.Diff(record, got); d != "" || err != nil {
 		t.Errorf("%v %s", err, d)
 	}
-	if _, err := store.Unmarshal[store.ScheduleRecord]([]byte(`{"v":3,"units":[]}`)); !errors.Is(err, store.ErrVersion) {
-		t.Errorf("a third version: %v", err)
+	if _, err := store.Unmarshal[store.ScheduleRecord]([]byte(`{"v":4,"units":[]}`)); !errors.Is(err, store.ErrVersion) {
+		t.Errorf("a fourth version: %v", err)
 	}
 	part, err := store.Marshal(store.ScheduleRecord{Part: true, Units: []store.ScheduledUnit{}})
 	if want := `{"v":2,"p":true,"units":[]}`; err != nil || string(part) != want {

@@ -39,10 +39,12 @@ const (
 	PrefixLeader   = "/muster/leader/"
 )
 
-// RecordVersion is the first version of every record. Schedules and states know a second one, see ScheduleRecord.
+// RecordVersion is the first version of every record. Some know more, see UnitRecord and ScheduleRecord.
 const (
-	RecordVersion = 1
-	packedVersion = 2
+	RecordVersion  = 1
+	packedVersion  = 2 // of schedules and states
+	promiseVersion = 3 // of schedules
+	boundVersion   = 2 // of units
 )
 
 // Cluster is the record of the cluster as a whole.
@@ -73,6 +75,12 @@ type Token struct {
 type HostRecord struct {
 	V     int          `json:"v"`
 	Facts roster.Facts `json:"facts"`
+	// HoldMillis is how long at most, by any clock, the host runs units of Singleton=strict after the last moment at which
+	// the store may have known it to live. 0 is a host that promises nothing of the kind, and must get none of them.
+	HoldMillis int64 `json:"hold_ms,omitempty"`
+	// Left are units of Singleton=strict that the host was told to give up (ScheduledUnit.Leaving), and of which no process
+	// is left there; with the number that it was told.
+	Left map[string]int64 `json:"left,omitempty"`
 }
 
 // Alive exists while a host's session lives.
@@ -91,7 +99,8 @@ const (
 	DesiredLaunched Desired = "launched" // on a host, running
 )
 
-// UnitRecord is a unit that an operator submitted.
+// UnitRecord is a unit that an operator submitted. Version 2 has Partition; an older muster, which would not keep what it
+// promises, refuses it.
 type UnitRecord struct {
 	V       int     `json:"v"`
 	File    string  `json:"file"` // SHA-256 of the contents, hexadecimal, a key below PrefixFiles
@@ -100,6 +109,8 @@ type UnitRecord struct {
 	// written with the file, so that who counts need not read it.
 	Replicated bool `json:"replicated,omitempty"`
 	Replicas   int  `json:"replicas,omitempty"`
+	// Partition is what the file says of hosts that are cut off, likewise.
+	Partition Partition `json:"partition,omitempty"`
 }
 
 // ScheduledUnit is one unit in a host's schedule, or instances of a template that shall all be the same.
@@ -108,13 +119,18 @@ type ScheduledUnit struct {
 	File      string        `json:"f"`           // SHA-256, as in UnitRecord
 	Desired   Desired       `json:"d"`           // loaded or launched
 	Instances instances.Set `json:"i,omitempty"` // "1-200,305": a million in a row take no more room than one
+	Partition Partition     `json:"p,omitempty"` // what the host was told of the unit's
+	// Leaving, if it is not 0, is that the unit may run nowhere else yet, and not go on here: Desired is inactive, and the
+	// host tells with this number when it has stopped (HostRecord.Left). Only units of Singleton=strict leave so.
+	Leaving int64 `json:"l,omitempty"`
 }
 
 // ScheduleRecord is what a host shall have, sorted by name: everything, or a part of it. A host's schedule is the union of
 // the record below its ID and those below that, in no order: which unit is in which is the writer's affair (Repack), and
 // changing one unit writes one part. What changes of one host is written in one commit.
 //
-// Version 2 has Instances or Part; an older muster, which would take a part for the whole, refuses it.
+// Version 2 has Instances or Part; an older muster, which would take a part for the whole, refuses it. Version 3 has
+// Partition or Leaving, which an older one would not obey.
 type ScheduleRecord struct {
 	V     int             `json:"v"`
 	Part  bool            `json:"p,omitempty"` // there are other records of the host

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // PartSize is how many bytes of JSON one part of a schedule or of states has at most, but that a single entry may be
@@ -26,7 +27,8 @@ func Repack(was Parts, wanted []ScheduledUnit) map[int]ScheduleRecord {
 			return identity{u.Name, u.File, u.Desired}
 		},
 		size: func(u ScheduledUnit) int {
-			return len(`{"n":"","f":"","d":"","i":""},`) + len(u.Name) + len(u.File) + len(u.Desired) + len(u.Instances.String())
+			return len(`{"n":"","f":"","d":"","i":"","p":"","l":},`) + len(u.Name) + len(u.File) + len(u.Desired) +
+				len(u.Instances.String()) + len(u.Partition) + len(strconv.FormatInt(u.Leaving, 10))
 		},
 		compare: compareEntries, equal: ScheduledUnit.Equal,
 	}

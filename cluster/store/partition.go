@@ -1,0 +1,11 @@
+package store
+
+// Partition is what becomes of a unit when its host is cut off from the store.
+type Partition string
+
+// What a unit file may ask for.
+const (
+	PartitionKeep   Partition = ""       // it goes on
+	PartitionStop   Partition = "stop"   // it is stopped when the host's session can no longer be known to live (OnPartition=stop)
+	PartitionStrict Partition = "strict" // likewise, and never runs on two hosts, whatever fails (Singleton=strict)
+)
