@@ -26,6 +26,7 @@ const (
 	TagCluster    = "muster.cluster"    // UUID
 	TagHost       = "muster.host"       // name
 	TagGeneration = "muster.generation" // decimal, from 1
+	TagProvider   = "muster.provider"   // name in the cluster file, where several providers may share one account
 )
 
 // Identity names one desired host. Two creates with equal identities are the same create.

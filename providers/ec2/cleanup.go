@@ -53,7 +53,7 @@ func (p *Provider) outwait(ctx context.Context, known map[string]record) error {
 		}
 	}
 	if rest := until.Sub(p.now()); rest > 0 {
-		return pause(ctx, rest)
+		return providers.Pause(ctx, rest)
 	}
 	return context.Cause(ctx)
 }

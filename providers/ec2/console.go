@@ -31,7 +31,7 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 		if len(text) > 0 || written == nil {
 			written = append([]byte{}, text...)
 		}
-		if err := pause(ctx, p.timing.console); err != nil {
+		if err := providers.Pause(ctx, p.timing.console); err != nil {
 			return err
 		}
 		seen, err := p.look(ctx, p.owner(instance.Cluster), p.timing.look)

@@ -26,7 +26,7 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (pro
 	if req.UserData, err = userDataLimit.Fit(req.UserData); err != nil {
 		return providers.Instance{}, fmt.Errorf("%w: %w", err, providers.ErrInvalid)
 	}
-	unlock, err := p.hosts.lock(ctx, req.ID())
+	unlock, err := p.hosts.Lock(ctx, req.ID())
 	if err != nil {
 		return providers.Instance{}, err
 	}

@@ -46,7 +46,7 @@ type Provider struct {
 	clients once[string, *clients]
 	pace    pace
 	records records
-	hosts   locks // by identity: Create, Start and Destroy
+	hosts   providers.Locks // by identity: Create, Start and Destroy
 	views   views
 	images  once[Image, image]
 	nets    once[string, []subnet]

@@ -178,7 +178,7 @@ func (a *account) plant(_ *testing.T, tags map[string]string) (untouched func() 
 func (a *account) leftovers(of string) []string {
 	var left []string
 	for _, r := range a.Resources() {
-		if r.Tags[tagProvider] != "" && (of == "" || r.Tags[providers.TagCluster] == of) {
+		if r.Tags[providers.TagProvider] != "" && (of == "" || r.Tags[providers.TagCluster] == of) {
 			left = append(left, fmt.Sprintf("%s %s %s", r.Kind, r.ID, r.State))
 		}
 	}
@@ -195,7 +195,7 @@ func (a *account) leftovers(of string) []string {
 func (a *account) kinds() map[string]int {
 	count := map[string]int{}
 	for _, r := range a.Resources() {
-		if r.Tags[tagProvider] != "" {
+		if r.Tags[providers.TagProvider] != "" {
 			count[r.Kind]++
 		}
 	}

@@ -48,7 +48,7 @@ func TestPolicyIsTheLeast(t *testing.T) {
 	if err := console.Console(t.Context(), stopped, false, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
-	tags := map[string]string{providers.TagCluster: cluster, tagProvider: "cloud-a"}
+	tags := map[string]string{providers.TagCluster: cluster, providers.TagProvider: "cloud-a"}
 	a.PlantVolume(tags)
 	a.PlantInterface(tags)
 	a.PlantSpotRequest(tags)

@@ -123,7 +123,7 @@ func TestWhatCreateAnsweredIsListed(t *testing.T) {
 			if err != nil || len(list) != 1 || list[0].ID != made.ID {
 				t.Fatalf("listed %v: %v", list, err)
 			}
-			if err := pause(t.Context(), 10*time.Second); err != nil {
+			if err := providers.Pause(t.Context(), 10*time.Second); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -16,10 +16,9 @@ import (
 
 // Tags beside those of providers.Identity.
 const (
-	tagProvider = "muster.provider" // name of the provider in the cluster file
-	tagPhase    = "muster.phase"    // on instances that need more than one call to make
-	tagReach    = "muster.reach"    // on instances that are reached at their private address
-	tagName     = "Name"            // what Amazon's console shows
+	tagPhase = "muster.phase" // on instances that need more than one call to make
+	tagReach = "muster.reach" // on instances that are reached at their private address
+	tagName  = "Name"         // what Amazon's console shows
 )
 
 // The values of tagPhase. An instance without one is whole since it exists.
@@ -35,17 +34,17 @@ type owner struct {
 
 // tags are on everything that belongs to the cluster as a whole.
 func (o owner) tags() map[string]string {
-	return map[string]string{providers.TagCluster: o.cluster, tagProvider: o.provider}
+	return map[string]string{providers.TagCluster: o.cluster, providers.TagProvider: o.provider}
 }
 
 // filters choose what carries the owner's tags.
 func (o owner) filters() []types.Filter {
-	return []types.Filter{filter("tag:"+providers.TagCluster, o.cluster), filter("tag:"+tagProvider, o.provider)}
+	return []types.Filter{filter("tag:"+providers.TagCluster, o.cluster), filter("tag:"+providers.TagProvider, o.provider)}
 }
 
 // owns tells whether tags are the owner's.
 func (o owner) owns(tags map[string]string) bool {
-	return tags[providers.TagCluster] == o.cluster && tags[tagProvider] == o.provider
+	return tags[providers.TagCluster] == o.cluster && tags[providers.TagProvider] == o.provider
 }
 
 // hostTags are on everything that belongs to one host. More tags do not override muster's.

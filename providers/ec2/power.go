@@ -39,7 +39,7 @@ func (p *Provider) Stop(ctx context.Context, instance providers.Instance) error 
 
 // withHost does something with the instance of a host, alone, if it is there and the host's.
 func (p *Provider) withHost(ctx context.Context, instance providers.Instance, do func(*clients, types.Instance) error) error {
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}

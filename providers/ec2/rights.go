@@ -100,7 +100,7 @@ func (c crowds) add(subnets []subnet, hosts int) {
 // counts as free: some of the hosts to come may be there.
 func (p *Provider) checkRoom(ctx context.Context, c crowd) error {
 	free := 0
-	filters := []types.Filter{filter("tag:"+tagProvider, p.name), filter("subnet-id")}
+	filters := []types.Filter{filter("tag:"+providers.TagProvider, p.name), filter("subnet-id")}
 	for _, s := range c.subnets {
 		free += s.free
 		filters[1].Values = append(filters[1].Values, s.ID)
@@ -143,7 +143,7 @@ func (p *Provider) checkAddresses(ctx context.Context, wanted int) error {
 	}
 	others := 0
 	for _, a := range used {
-		others += b2i(tagsOf(a.Tags)[tagProvider] != p.name)
+		others += b2i(tagsOf(a.Tags)[providers.TagProvider] != p.name)
 	}
 	if limit == 0 || others+wanted <= limit {
 		return nil

@@ -56,7 +56,7 @@ func raise(t *testing.T, s *Settings, hosts int) (up, down int, took [2]time.Dur
 		if ready(list) {
 			break
 		}
-		if err := pause(t.Context(), 100*time.Millisecond); err != nil {
+		if err := providers.Pause(t.Context(), 100*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}

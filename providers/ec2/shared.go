@@ -5,6 +5,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/musterhq/muster/providers"
 )
 
 // shared lets callers share the answers of a question: one asks, and everybody who came before the asking began takes
@@ -32,7 +34,7 @@ func (s *shared[T]) get(ctx context.Context, gap time.Duration) (answer T, err e
 	number, rest := s.came, gap-time.Since(s.began)
 	s.mu.Unlock()
 	if gap > 0 && rest > 0 {
-		if err := pause(ctx, rest); err != nil {
+		if err := providers.Pause(ctx, rest); err != nil {
 			return answer, err
 		}
 	}
@@ -104,16 +106,4 @@ func (o *once[K, T]) forget(such func(K) bool) (forgotten int) {
 	before := len(o.found)
 	maps.DeleteFunc(o.found, func(key K, _ *finding[T]) bool { return such(key) })
 	return before - len(o.found)
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

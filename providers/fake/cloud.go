@@ -110,7 +110,7 @@ func (c *cloud) request(ctx context.Context, name string, handle func(*state) er
 
 // run makes a server. With a token that was used before it answers the server that was made then.
 func (c *cloud) run(ctx context.Context, want Server) (Server, error) {
-	if err := wait(ctx, c.faults.CreateLatency); err != nil {
+	if err := providers.Pause(ctx, c.faults.CreateLatency); err != nil {
 		return Server{}, err
 	}
 	var made Server
@@ -236,19 +236,4 @@ func (c *cloud) servers(ctx context.Context) ([]Server, error) {
 		return nil
 	})
 	return list, err
-}
-
-// wait waits for d or until ctx ends.
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return context.Cause(ctx)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

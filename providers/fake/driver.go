@@ -91,7 +91,7 @@ func (p *Provider) lookAround(ctx context.Context, want Server) (Server, error) 
 	made, err := p.cloud.run(ctx, want)
 	if errors.Is(err, providers.ErrUnavailable) {
 		// Something may have been made. Whoever repeats the call must see it, else it could adopt another and leave this.
-		_ = wait(ctx, p.cloud.faults.LateListing)
+		_ = providers.Pause(ctx, p.cloud.faults.LateListing)
 	}
 	if err == nil {
 		err = p.step("made")
@@ -119,7 +119,7 @@ func (p *Provider) lookAfter(ctx context.Context, made Server) ([]Server, error)
 		if overdue {
 			return nil, fmt.Errorf("server %s was ended by somebody else: %w", made.ID, providers.ErrConflict)
 		}
-		if err := wait(ctx, listPause); err != nil {
+		if err := providers.Pause(ctx, listPause); err != nil {
 			return nil, err
 		}
 	}
@@ -220,7 +220,7 @@ func (p *Provider) Stop(ctx context.Context, instance providers.Instance) error 
 // Cleanup ends half-tagged servers of the cluster, which it knows by their names. It waits until the list cannot hide
 // one any more.
 func (p *Provider) Cleanup(ctx context.Context, cluster string) error {
-	err := wait(ctx, p.cloud.faults.LateListing)
+	err := providers.Pause(ctx, p.cloud.faults.LateListing)
 	var servers []Server
 	if err == nil {
 		servers, err = p.cloud.servers(ctx)

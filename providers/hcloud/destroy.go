@@ -63,7 +63,7 @@ func (p *Provider) end(ctx context.Context, server *api.Server) error {
 				return err
 			}
 		}
-		if err := pause(ctx, rest); err != nil {
+		if err := providers.Pause(ctx, rest); err != nil {
 			return err
 		}
 		rest = min(rest*3/2, longestPause)

@@ -63,7 +63,7 @@ func TestNamesOfOthers(t *testing.T) {
 	o := owner{testCluster, "cloud-a"}
 	id := testRequest("web-1", nil).Identity
 	other := o.serverLabels(id)
-	other[labelProvider] = "cloud-b"
+	other[providers.TagProvider] = "cloud-b"
 	for name, plant := range map[string]func(*hcloudtest.Cloud){
 		"server without labels":      func(c *hcloudtest.Cloud) { c.PlantServer(o.serverName(id), nil) },
 		"server of another provider": func(c *hcloudtest.Cloud) { c.PlantServer(o.serverName(id), other) },

@@ -2,7 +2,6 @@ package hcloud
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -87,15 +86,3 @@ var userDataLimit = cloudconfig.Limit{Bytes: 32 << 10}
 func (p *Provider) UserDataLimit() cloudconfig.Limit { return userDataLimit }
 
 func (p *Provider) owner(cluster string) owner { return owner{cluster: cluster, provider: p.name} }
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -11,9 +11,6 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// labelProvider says which provider of the cluster file something belongs to.
-const labelProvider = "muster.provider"
-
 // owner is a provider of a cluster, to which everything belongs.
 type owner struct {
 	cluster  string // UUID
@@ -22,25 +19,25 @@ type owner struct {
 
 // labels are what a firewall or placement group of the owner has.
 func (o owner) labels() map[string]string {
-	return map[string]string{providers.TagCluster: o.cluster, labelProvider: o.provider}
+	return map[string]string{providers.TagCluster: o.cluster, providers.TagProvider: o.provider}
 }
 
 // selector finds what has the owner's labels.
 func (o owner) selector() string {
-	return fmt.Sprintf("%s=%s,%s=%s", providers.TagCluster, o.cluster, labelProvider, o.provider)
+	return fmt.Sprintf("%s=%s,%s=%s", providers.TagCluster, o.cluster, providers.TagProvider, o.provider)
 }
 
 // serverLabels are what a server has.
 func (o owner) serverLabels(id providers.Identity) map[string]string {
 	labels := id.Tags()
-	labels[labelProvider] = o.provider
+	labels[providers.TagProvider] = o.provider
 	return labels
 }
 
 // hostOf reads a server's labels. It reports false for what is not a host of the owner.
 func (o owner) hostOf(labels map[string]string) (providers.Identity, bool) {
 	id, ok := providers.IdentityFromTags(labels)
-	return id, ok && id.Cluster == o.cluster && labels[labelProvider] == o.provider
+	return id, ok && id.Cluster == o.cluster && labels[providers.TagProvider] == o.provider
 }
 
 // group names the owner's firewall, and with a number behind it its placement groups.

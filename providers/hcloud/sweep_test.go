@@ -113,7 +113,7 @@ func tearDown(t *testing.T, cloud *hcloudtest.Cloud, asked ...providers.CreateRe
 			t.Fatal(err)
 		}
 	}
-	if err := pause(t.Context(), cloud.Hide); err != nil { // members leave, and are waited for
+	if err := providers.Pause(t.Context(), cloud.Hide); err != nil { // members leave, and are waited for
 		t.Fatal(err)
 	}
 	if err := providers.Cleanup(t.Context(), p, testCluster); err != nil {

@@ -27,7 +27,7 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 			if err := tail.more(); err != nil || !follow {
 				return err
 			}
-			if err := pause(ctx, consolePause); err != nil {
+			if err := providers.Pause(ctx, consolePause); err != nil {
 				return err
 			}
 			if _, found, err := c.find(p, instance.Identity); err != nil || !found {

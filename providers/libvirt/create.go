@@ -25,7 +25,7 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (mad
 	if settings.MAC != "" && p.makesNetwork() {
 		return providers.Instance{}, fmt.Errorf("`mac` is for hosts in a network that muster does not make: %w", providers.ErrInvalid)
 	}
-	unlock, err := p.hosts.lock(ctx, req.ID())
+	unlock, err := p.hosts.Lock(ctx, req.ID())
 	if err != nil {
 		return providers.Instance{}, err
 	}
@@ -233,7 +233,7 @@ func (c *client) start(handle golibvirt.Domain) error {
 
 // Start powers a host on, or lets one that is paused go on.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}

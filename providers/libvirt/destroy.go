@@ -17,7 +17,7 @@ func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) err
 	if err := instance.Identity.Validate(); err != nil {
 		return err
 	}
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *client) shutDown(ctx context.Context, handle golibvirt.Domain, grace ti
 		if err != nil || golibvirt.DomainState(state) == golibvirt.DomainShutoff {
 			return ignoreGone(err)
 		}
-		if err := pause(ctx, shutdownPause); err != nil {
+		if err := providers.Pause(ctx, shutdownPause); err != nil {
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func (c *client) ensureImage(ctx context.Context, p *Provider, pool golibvirt.St
 			return image{}, err
 		}
 	}
-	unlock, err := p.shared.lock(ctx, "image "+sum)
+	unlock, err := p.shared.Lock(ctx, "image "+sum)
 	if err != nil {
 		return image{}, err
 	}

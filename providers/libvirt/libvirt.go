@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/musterhq/muster/providers"
@@ -39,9 +38,9 @@ type Provider struct {
 	dir       string // where relative paths begin
 	log       *slog.Logger
 	now       func() time.Time
-	hosts     locks         // by host: Create, Start and Destroy
-	shared    locks         // by image or network
-	changes   chan struct{} // holds a value for every connection that changes something
+	hosts     providers.Locks // by host: Create, Start and Destroy
+	shared    providers.Locks // by image or network
+	changes   chan struct{}   // holds a value for every connection that changes something
 	files     fileSums
 	machines  machineCache
 	interrupt func(step string) error
@@ -102,52 +101,6 @@ func (p *Provider) change(ctx context.Context, do func(context.Context, *client)
 		return context.Cause(ctx)
 	}
 	return p.session(ctx, do)
-}
-
-// locks are locks by name within this process. Between processes the daemon decides.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-// lock waits until nobody holds the name and takes it.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
-	for {
-		l.mu.Lock()
-		if l.held == nil {
-			l.held = map[string]chan struct{}{}
-		}
-		free, held := l.held[name]
-		if !held {
-			mine := make(chan struct{})
-			l.held[name] = mine
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.held, name)
-				l.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-free:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // isOurs tells whether a name is one that only muster gives.

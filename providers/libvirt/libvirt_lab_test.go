@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/musterhq/muster/providers"
 )
 
 // daemon is a libvirtd of the tests' own, with its own mounts, network and processes.
@@ -89,7 +91,7 @@ func awaitDaemon() error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := providers.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}

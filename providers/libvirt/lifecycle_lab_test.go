@@ -52,7 +52,7 @@ func awaitLab(t *testing.T, what string, done func() bool) {
 		if time.Since(began) > time.Minute {
 			t.Fatalf("no %s after a minute", what)
 		}
-		if err := pause(t.Context(), 20*time.Millisecond); err != nil {
+		if err := providers.Pause(t.Context(), 20*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -93,7 +93,7 @@ func (c *client) proveKVM(ctx context.Context, m machine) error {
 		if _, _, err := c.DomainGetState(handle, 0); err != nil {
 			return ignoreGone(err)
 		}
-		if err := pause(ctx, provePause); err != nil {
+		if err := providers.Pause(ctx, provePause); err != nil {
 			return err
 		}
 	}

@@ -202,7 +202,7 @@ func (p *Provider) chooseSubnet(o owner, nth int, taken []netip.Prefix) (netip.P
 // reserve gives a host an address: the one that its MAC address has already, else one that nobody has. The daemon
 // refuses a second reservation of an address, so that of two processes one chooses again.
 func (c *client) reserve(ctx context.Context, p *Provider, o owner, host, mac string) (network, netip.Addr, error) {
-	unlock, err := p.shared.lock(ctx, "network "+o.cluster)
+	unlock, err := p.shared.Lock(ctx, "network "+o.cluster)
 	if err != nil {
 		return network{}, netip.Addr{}, err
 	}
@@ -278,7 +278,7 @@ func (c *client) updateReservation(n network, command golibvirt.NetworkUpdateCom
 
 // release takes a host's reservation back.
 func (c *client) release(ctx context.Context, p *Provider, o owner, mac string) error {
-	unlock, err := p.shared.lock(ctx, "network "+o.cluster)
+	unlock, err := p.shared.Lock(ctx, "network "+o.cluster)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (c *client) checkPool(pool golibvirt.StoragePool) error {
 
 // ensurePool finds the pool, makes it when the configuration names a directory, and starts it when it is ours.
 func (c *client) ensurePool(ctx context.Context, p *Provider) (golibvirt.StoragePool, error) {
-	unlock, err := p.shared.lock(ctx, "pool")
+	unlock, err := p.shared.Lock(ctx, "pool")
 	if err != nil {
 		return golibvirt.StoragePool{}, err
 	}
@@ -139,7 +139,7 @@ func (c *client) refreshPool(ctx context.Context, pool golibvirt.StoragePool) er
 		if !says(err, "has asynchronous jobs running") || time.Since(began) > busyPatience {
 			return err
 		}
-		if err := pause(ctx, busyPause); err != nil {
+		if err := providers.Pause(ctx, busyPause); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, prog
 	if err := wanted.Validate(); err != nil {
 		return "", err
 	}
-	unlock, err := p.shared.lock(ctx, "image "+wanted.SHA256)
+	unlock, err := p.shared.Lock(ctx, "image "+wanted.SHA256)
 	if err != nil {
 		return "", err
 	}
@@ -74,7 +74,7 @@ func (c *client) ensureUploaded(
 		}
 		err = send()
 		if busy(err) {
-			err = pause(ctx, busyPause)
+			err = providers.Pause(ctx, busyPause)
 		}
 		if err != nil {
 			return volume, err

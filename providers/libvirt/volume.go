@@ -78,7 +78,7 @@ func patiently(ctx context.Context, do func() error) error {
 		if err := do(); !busy(err) {
 			return err
 		}
-		if err := pause(ctx, busyPause); err != nil {
+		if err := providers.Pause(ctx, busyPause); err != nil {
 			return err
 		}
 	}

@@ -130,7 +130,7 @@ func (h host) removeGroup(ctx context.Context) error {
 		if time.Since(began) > groupPatience {
 			return fmt.Errorf("cannot remove the control group: %w: %w", err, providers.ErrUnavailable)
 		}
-		if err := pause(ctx, lookPause); err != nil {
+		if err := providers.Pause(ctx, lookPause); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 		if _, err := io.Copy(w, f); err != nil || !follow || !there {
 			return err
 		}
-		if err := pause(ctx, consolePause); err != nil {
+		if err := providers.Pause(ctx, consolePause); err != nil {
 			return err
 		}
 	}

@@ -123,7 +123,7 @@ func (p *Provider) endAll(ctx context.Context, kin *kin) error {
 				return err
 			}
 		}
-		if err := pause(ctx, lookPause); err != nil {
+		if err := providers.Pause(ctx, lookPause); err != nil {
 			return err
 		}
 	}
@@ -147,7 +147,7 @@ func (p *Provider) endKeeper(ctx context.Context, keeper process) error {
 		if !ok || now.started != keeper.started || now.zombie {
 			return nil
 		}
-		if err := pause(ctx, lookPause); err != nil {
+		if err := providers.Pause(ctx, lookPause); err != nil {
 			return err
 		}
 	}
@@ -165,18 +165,6 @@ func (p *Provider) endOne(each process, asked map[int]string, kill bool) error {
 		return errors.Join(sendSignal(p.processes, each, syscall.SIGTERM), sendSignal(p.processes, each, syscall.SIGCONT))
 	}
 	return nil
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Cleanup removes what crashes left of the cluster's hosts, and the provider's directories when nothing is in them.

@@ -155,7 +155,7 @@ func (p *Provider) judge(id providers.Identity, list []ports.Port) verdict {
 
 // giveWay waits for a time that chance chooses, so that two who gave way to each other do not meet again.
 func giveWay(ctx context.Context) error {
-	return pause(ctx, time.Duration(50+rand.IntN(450))*time.Millisecond)
+	return providers.Pause(ctx, time.Duration(50+rand.IntN(450))*time.Millisecond)
 }
 
 // makeClaim makes the host's first port and looks whether it is the only one. If not, the port is taken away again.

@@ -48,7 +48,7 @@ func (p *Provider) Console(ctx context.Context, instance providers.Instance, fol
 			return err
 		}
 		before = text
-		if err := pause(ctx, consolePause); err != nil {
+		if err := providers.Pause(ctx, consolePause); err != nil {
 			return err
 		}
 		if _, there, err := s.serverOf(ctx, o, instance.Identity, instance.ID); err != nil || !there {

@@ -25,7 +25,7 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (pro
 	if err != nil {
 		return providers.Instance{}, err
 	}
-	unlock, err := p.hosts.lock(ctx, req.ID())
+	unlock, err := p.hosts.Lock(ctx, req.ID())
 	if err != nil {
 		return providers.Instance{}, err
 	}

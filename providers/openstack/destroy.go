@@ -21,7 +21,7 @@ func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) err
 	if err := instance.Identity.Validate(); err != nil {
 		return err
 	}
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (p *Provider) cleanVolumes(ctx context.Context, s *session, o owner) error 
 	if s.volume == nil {
 		return nil
 	}
-	which := map[string]string{providers.TagCluster: o.cluster, tagProvider: o.provider}
+	which := map[string]string{providers.TagCluster: o.cluster, providers.TagProvider: o.provider}
 	pages, err := volumes.List(s.volume, volumes.ListOpts{Metadata: which, Limit: pageSize}).AllPages(ctx)
 	if err != nil {
 		return classified(ctx, err)

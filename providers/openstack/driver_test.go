@@ -170,7 +170,7 @@ func TestLateServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pause(t.Context(), 4*testSettle); err != nil {
+	if err := providers.Pause(t.Context(), 4*testSettle); err != nil {
 		t.Fatal(err)
 	}
 	list, err := p.List(t.Context(), testCluster)

@@ -109,7 +109,7 @@ func (s *session) ownGroups(ctx context.Context, o owner) ([]groups.SecGroup, er
 // ownGroup is the security group that muster makes for an owner, with its rules.
 func (p *Provider) ownGroup(ctx context.Context, s *session, o owner) (string, error) {
 	key := "own security group " + o.group()
-	unlock, err := p.shared.lock(ctx, key)
+	unlock, err := p.shared.Lock(ctx, key)
 	if err != nil {
 		return "", err
 	}
@@ -231,7 +231,7 @@ func (p *Provider) serverGroupOf(ctx context.Context, s *session, o owner, name 
 		return group.id, err
 	}
 	key := "own server group " + o.serverGroup(name)
-	unlock, err := p.shared.lock(ctx, key)
+	unlock, err := p.shared.Lock(ctx, key)
 	if err != nil {
 		return "", err
 	}

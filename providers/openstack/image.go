@@ -36,7 +36,7 @@ func (p *Provider) UploadImage(ctx context.Context, wanted providers.Image, prog
 	if err := wanted.Validate(); err != nil {
 		return "", err
 	}
-	unlock, err := p.shared.lock(ctx, "image of "+wanted.SHA256)
+	unlock, err := p.shared.Lock(ctx, "image of "+wanted.SHA256)
 	if err != nil {
 		return "", err
 	}

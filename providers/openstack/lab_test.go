@@ -336,7 +336,7 @@ func endAll(t *testing.T, p *Provider) {
 	var doomed []providers.Instance
 	for _, each := range all {
 		id, tagged := providers.IdentityFromTags(each.Metadata)
-		if tagged && each.Metadata[tagProvider] == p.name {
+		if tagged && each.Metadata[providers.TagProvider] == p.name {
 			clusters[id.Cluster] = true
 			doomed = append(doomed, each.instance(id))
 		}
@@ -350,7 +350,7 @@ func endAll(t *testing.T, p *Provider) {
 	list, _ := ports.ExtractPorts(held)
 	for _, port := range list {
 		var cluster, name string
-		if n, _ := fmt.Sscanf(port.Description, providers.TagCluster+"=%s "+tagProvider+"=%s", &cluster, &name); n == 2 && name == p.name {
+		if n, _ := fmt.Sscanf(port.Description, providers.TagCluster+"=%s "+providers.TagProvider+"=%s", &cluster, &name); n == 2 && name == p.name {
 			clusters[cluster] = true
 		}
 	}
@@ -397,7 +397,7 @@ func endNodes(t *testing.T, p *Provider, s *session, clusters map[string]bool) {
 	}
 	list, _ := allocations.ExtractAllocations(pages)
 	for _, each := range list {
-		if id, tagged := providers.IdentityFromTags(each.Extra); tagged && each.Extra[tagProvider] == p.name {
+		if id, tagged := providers.IdentityFromTags(each.Extra); tagged && each.Extra[providers.TagProvider] == p.name {
 			clusters[id.Cluster] = true
 			if err := p.destroyNode(ctx, s, id); err != nil {
 				t.Error(err)

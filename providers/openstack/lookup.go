@@ -74,7 +74,7 @@ func (p *Provider) resolve(
 	ctx context.Context, s *session, kind, name string, list func(ctx context.Context, all bool) ([]named, error),
 ) (named, error) {
 	key := kind + " " + name
-	unlock, err := p.shared.lock(ctx, key)
+	unlock, err := p.shared.Lock(ctx, key)
 	if err != nil {
 		return named{}, err
 	}

@@ -10,9 +10,6 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// tagProvider is the metadata key that says which provider of the cluster file a resource belongs to.
-const tagProvider = "muster.provider"
-
 // owner is a provider of a cluster, to which everything belongs.
 type owner struct {
 	cluster  string // UUID
@@ -21,7 +18,7 @@ type owner struct {
 
 // description is what ports, floating IPs and security groups of an owner say, and by which they are listed.
 func (o owner) description() string {
-	return fmt.Sprintf("%s=%s %s=%s", providers.TagCluster, o.cluster, tagProvider, o.provider)
+	return fmt.Sprintf("%s=%s %s=%s", providers.TagCluster, o.cluster, providers.TagProvider, o.provider)
 }
 
 // group is the name of the owner's security group, and begins those of its server groups.
@@ -32,14 +29,14 @@ func (o owner) serverGroup(policy string) string { return o.group() + "." + poli
 // metadata is what a server of the owner has.
 func (o owner) metadata(id providers.Identity) map[string]string {
 	tags := id.Tags()
-	tags[tagProvider] = o.provider
+	tags[providers.TagProvider] = o.provider
 	return tags
 }
 
 // identity reads metadata. It reports false for what is not a host of the owner.
 func (o owner) identity(metadata map[string]string) (providers.Identity, bool) {
 	id, ok := providers.IdentityFromTags(metadata)
-	return id, ok && id.Cluster == o.cluster && metadata[tagProvider] == o.provider
+	return id, ok && id.Cluster == o.cluster && metadata[providers.TagProvider] == o.provider
 }
 
 // serverMetadata is the owner's and what the settings add.

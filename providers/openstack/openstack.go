@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/musterhq/muster/cloudconfig"
@@ -41,8 +40,8 @@ type Provider struct {
 
 	pace time.Duration // the first pause between looks at something that takes a while
 
-	hosts  locks // by host: Create, Start and Destroy
-	shared locks // by what is looked up or made once
+	hosts  providers.Locks // by host: Create, Start and Destroy
+	shared providers.Locks // by what is looked up or made once
 	login  *session
 	found  lookups
 	claims claims
@@ -81,55 +80,6 @@ func (p *Provider) file(path string) string {
 
 func (p *Provider) owner(cluster string) owner { return owner{cluster: cluster, provider: p.name} }
 
-// locks are locks by name within this process. Between processes the cloud decides.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-// lock waits until nobody holds the name and takes it.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		l.mu.Lock()
-		if l.held == nil {
-			l.held = map[string]chan struct{}{}
-		}
-		free, held := l.held[name]
-		if !held {
-			mine := make(chan struct{})
-			l.held[name] = mine
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.held, name)
-				l.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-free:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // pauses are ever longer times between looks at something that takes a while.
 type pauses struct{ first, next time.Duration }
 
@@ -142,5 +92,5 @@ func (p *Provider) pauses() *pauses { return &pauses{first: p.pace} }
 
 func (p *pauses) wait(ctx context.Context) error {
 	p.next = min(max(p.next*3/2, p.first), longestPause)
-	return pause(ctx, p.next)
+	return providers.Pause(ctx, p.next)
 }

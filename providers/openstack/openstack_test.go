@@ -199,7 +199,7 @@ func errorCases(p *Provider) []providertest.ErrorCase {
 			if _, err := p.Create(t.Context(), testRequest("web-4", testSettings())); err != nil {
 				t.Fatal(fmt.Errorf("create: %w", err))
 			}
-			if err := pause(t.Context(), testSettle+2*time.Second); err != nil { // times are whole seconds
+			if err := providers.Pause(t.Context(), testSettle+2*time.Second); err != nil { // times are whole seconds
 				t.Fatal(err)
 			}
 			return p.Cleanup(t.Context(), testCluster)

@@ -37,7 +37,7 @@ type session struct {
 
 // session logs in once. A login that failed is tried again by the next call.
 func (p *Provider) session(ctx context.Context) (*session, error) {
-	unlock, err := p.shared.lock(ctx, "session")
+	unlock, err := p.shared.Lock(ctx, "session")
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func tearDown(t *testing.T, cloud *openstacktest.Cloud, p *Provider) {
 	if err := providers.Cleanup(t.Context(), providers.Retry(p, quick, slog.New(slog.DiscardHandler)), testCluster); err != nil {
 		t.Fatal(err)
 	}
-	if err := pause(t.Context(), cloud.Hide); err != nil {
+	if err := providers.Pause(t.Context(), cloud.Hide); err != nil {
 		t.Fatal(err)
 	}
 	if all := cloud.Everything(); len(all) > 0 {

@@ -105,7 +105,7 @@ func (s *vcsim) plant(tags map[string]string) (untouched func() bool) {
 		at, _ := placeOf(inv, s.settings(), c.esxi())
 		spec := types.VirtualMachineConfigSpec{
 			Name: "planted-" + uuid.NewString(), GuestId: "otherGuest",
-			ExtraConfig: options(keyProvider, "cloud-a", keyPhase, phaseLaunched),
+			ExtraConfig: options(providers.TagProvider, "cloud-a", keyPhase, phaseLaunched),
 		}
 		for key, value := range tags {
 			spec.ExtraConfig = append(spec.ExtraConfig, options(key, value)...)

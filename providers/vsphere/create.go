@@ -24,7 +24,7 @@ func (p *Provider) Create(ctx context.Context, req providers.CreateRequest) (mad
 	if err != nil {
 		return providers.Instance{}, err
 	}
-	unlock, err := p.hosts.lock(ctx, req.ID())
+	unlock, err := p.hosts.Lock(ctx, req.ID())
 	if err != nil {
 		return providers.Instance{}, err
 	}
@@ -252,7 +252,7 @@ func (p *Provider) reconfigure(ctx context.Context, c *client, ref types.Managed
 
 // ensureFolder finds or makes the folder of the owner's machines.
 func (p *Provider) ensureFolder(ctx context.Context, c *client, inv *inventory, o owner) (types.ManagedObjectReference, error) {
-	unlock, err := p.shared.lock(ctx, "folder "+o.folderName())
+	unlock, err := p.shared.Lock(ctx, "folder "+o.folderName())
 	if err != nil {
 		return types.ManagedObjectReference{}, err
 	}
@@ -277,7 +277,7 @@ func (p *Provider) ensureFolder(ctx context.Context, c *client, inv *inventory, 
 
 // Start powers a host on.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) err
 	if err := instance.Identity.Validate(); err != nil {
 		return err
 	}
-	unlock, err := p.hosts.lock(ctx, instance.Identity.ID())
+	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
 	if err != nil {
 		return err
 	}

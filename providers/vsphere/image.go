@@ -18,7 +18,7 @@ type importer func(ctx context.Context, name string, folder types.ManagedObjectR
 // image's name is whole: that name is given last, and by the server to one import alone.
 func (p *Provider) ensureImage(ctx context.Context, c *client, inv *inventory, at place, o owner, s *Settings) (types.ManagedObjectReference, error) {
 	var none types.ManagedObjectReference
-	unlock, err := p.shared.lock(ctx, "image "+s.OVA+s.SHA256+s.Library)
+	unlock, err := p.shared.Lock(ctx, "image "+s.OVA+s.SHA256+s.Library)
 	if err != nil {
 		return none, err
 	}
@@ -156,5 +156,5 @@ func (p *Provider) rename(ctx context.Context, c *client, ref types.ManagedObjec
 
 // imageTags say whose an image is, for people: the driver goes by its name.
 func (p *Provider) imageTags(o owner) []types.BaseOptionValue {
-	return options(providers.TagCluster, o.cluster, keyProvider, o.provider)
+	return options(providers.TagCluster, o.cluster, providers.TagProvider, o.provider)
 }

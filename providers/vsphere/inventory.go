@@ -219,7 +219,7 @@ func (i *inventories) set(inv *inventory) {
 
 // inventory reads the datacenter once. A call that learns that something has changed since forgets it.
 func (p *Provider) inventory(ctx context.Context, c *client) (*inventory, error) {
-	unlock, err := p.shared.lock(ctx, "inventory")
+	unlock, err := p.shared.Lock(ctx, "inventory")
 	if err != nil {
 		return nil, err
 	}

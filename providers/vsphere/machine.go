@@ -66,7 +66,7 @@ func (m machine) identity() (providers.Identity, bool) { return providers.Identi
 // made has too, under another UUID.
 func (m machine) ours(o owner) bool {
 	id, whole := m.identity()
-	return whole && id.Cluster == o.cluster && m.tags[keyProvider] == o.provider && m.uuid == uuidOf(id) && !m.template
+	return whole && id.Cluster == o.cluster && m.tags[providers.TagProvider] == o.provider && m.uuid == uuidOf(id) && !m.template
 }
 
 // unfinished tells whether the server is making the machine of a host at this moment: it has the host's name, and not yet

@@ -84,9 +84,8 @@ func importName(image string) string {
 // Keys of extraConfig. Those of providers.Tag* are used as they are. None begins with "guestinfo.", so that nobody in the
 // guest can write them.
 const (
-	keyProvider = "muster.provider" // name in the cluster file
-	keyPhase    = "muster.phase"    // how far the making has come
-	keyCreated  = "muster.created"  // RFC 3339
+	keyPhase   = "muster.phase"   // how far the making has come
+	keyCreated = "muster.created" // RFC 3339
 )
 
 // The values of keyPhase.
@@ -96,7 +95,7 @@ const (
 )
 
 // firstTags are the keys of the tags that every host's machine is made with.
-var firstTags = []string{providers.TagCluster, providers.TagHost, providers.TagGeneration, keyProvider, keyPhase, keyCreated}
+var firstTags = []string{providers.TagCluster, providers.TagHost, providers.TagGeneration, providers.TagProvider, keyPhase, keyCreated}
 
 // tagKeys are all keys that the driver reads.
 var tagKeys = append([]string{keyApart}, firstTags...)
@@ -107,7 +106,7 @@ func tagsOf(id providers.Identity, provider string, created time.Time) []types.B
 		providers.TagCluster, id.Cluster,
 		providers.TagHost, id.Host,
 		providers.TagGeneration, strconv.Itoa(id.Generation),
-		keyProvider, provider,
+		providers.TagProvider, provider,
 		keyPhase, phaseMaking,
 		keyCreated, created.UTC().Format(time.RFC3339),
 	)

@@ -54,7 +54,7 @@ func (p *Provider) keepApart(ctx context.Context, c *client, want order, at plac
 	o := p.owner(want.id.Cluster)
 	key := at.compute.ref.Value + " " + o.ruleName()
 	p.rules.add(key, ref)
-	unlock, err := p.shared.lock(ctx, "rule "+key)
+	unlock, err := p.shared.Lock(ctx, "rule "+key)
 	if err != nil {
 		p.rules.drop(key, []types.ManagedObjectReference{ref})
 		return err

@@ -71,7 +71,7 @@ func (p *Provider) source(ctx context.Context, c *client, inv *inventory, at pla
 		}
 		ref = image
 	}
-	unlock, err := p.shared.lock(ctx, "source "+ref.Value)
+	unlock, err := p.shared.Lock(ctx, "source "+ref.Value)
 	if err != nil {
 		return source{}, err
 	}

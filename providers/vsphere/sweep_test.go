@@ -234,7 +234,7 @@ func (s *vcsim) quiet() {
 			if err != nil || !busy {
 				return err
 			}
-			if err := pause(ctx, time.Millisecond); err != nil {
+			if err := providers.Pause(ctx, time.Millisecond); err != nil {
 				return err
 			}
 		}

@@ -61,7 +61,7 @@ func (t *tasks) wait(ctx context.Context, c *client, ref types.ManagedObjectRefe
 		defer func() { <-t.reader }()
 	}
 	for {
-		if err := pause(ctx, time.Until(t.last.Add(pace(time.Since(began))))); err != nil {
+		if err := providers.Pause(ctx, time.Until(t.last.Add(pace(time.Since(began))))); err != nil {
 			return nil, err
 		}
 		t.read(ctx, c)
@@ -145,16 +145,4 @@ func outcomeOf(task object) (end outcome, ended bool) {
 		return outcome{err: &taskError{fault.Fault, fault.LocalizedMessage}}, true
 	}
 	return outcome{}, false
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/musterhq/muster/providers"
 )
 
 // turns keeps apart what the simulator cannot do at the same time and a vCenter can, or refuses. An import holds the lock of
@@ -23,8 +25,8 @@ import (
 type turns struct {
 	registry *simulator.Registry
 	turn     sync.RWMutex
-	machines locks          // by name
-	tasks    sync.WaitGroup // that hold the turn
+	machines providers.Locks // by name
+	tasks    sync.WaitGroup  // that hold the turn
 }
 
 // sideBySide are the calls that make or change one machine and end in a task.
@@ -50,7 +52,7 @@ func (s *turns) wrap(inner http.RoundTripper) http.RoundTripper {
 
 // shared makes a call about one machine.
 func (s *turns) shared(inner http.RoundTripper, req *http.Request) (*http.Response, error) {
-	unlock, err := s.machines.lock(req.Context(), s.machineOf(req))
+	unlock, err := s.machines.Lock(req.Context(), s.machineOf(req))
 	if err != nil {
 		return nil, err
 	}

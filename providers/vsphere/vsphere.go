@@ -40,8 +40,8 @@ type Provider struct {
 	now      func() time.Time
 	session  *session
 	tasks    *tasks
-	hosts    locks // by host: Create, Start and Destroy
-	shared   locks // by folder, image, rule, or "inventory"
+	hosts    providers.Locks // by host: Create, Start and Destroy
+	shared   providers.Locks // by folder, image, rule, or "inventory"
 	known    inventories
 	sources  sources
 	files    fileSums
@@ -98,38 +98,4 @@ func (p *Provider) forget() {
 	p.sources.forget()
 	p.folders.forget()
 	p.images.forget()
-}
-
-// locks are locks by name within this process. Between processes the server decides.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-// lock waits until nobody holds the name and takes it.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
-	for {
-		l.mu.Lock()
-		if l.held == nil {
-			l.held = map[string]chan struct{}{}
-		}
-		free, held := l.held[name]
-		if !held {
-			mine := make(chan struct{})
-			l.held[name] = mine
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.held, name)
-				l.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-free:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
 }
