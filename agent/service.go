@@ -112,7 +112,7 @@ func (s *service) snapshot(ctx context.Context, v fleet.View) (schedule.Snapshot
 	if err != nil {
 		return schedule.Snapshot{}, err
 	}
-	return v.Snapshot(rules), nil
+	return v.Snapshot(rules, time.Now()), nil
 }
 
 // Units lists what was submitted.

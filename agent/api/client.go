@@ -153,6 +153,11 @@ func (c *Client) PatchLabels(ctx context.Context, id string, labels map[string]*
 	return c.change(ctx, http.MethodPatch, labelsPath(id), LabelPatch{Labels: labels})
 }
 
+// OrderHost cordons a host, drains it, or lets it take units again.
+func (c *Client) OrderHost(ctx context.Context, id string, order HostOrder) (Outcome, error) {
+	return c.change(ctx, http.MethodPut, "/v1/hosts/"+url.PathEscape(id)+"/order", order)
+}
+
 // Renew asks for a new certificate in place of one that may have expired.
 func (c *Client) Renew(ctx context.Context, req RenewRequest) (RenewReply, error) {
 	var reply RenewReply

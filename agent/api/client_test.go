@@ -33,6 +33,9 @@ func TestClientCalls(t *testing.T) {
 	if o, err := c.PatchLabels(ctx, "ab", map[string]*string{"a": nil}); err != nil || o != Changed {
 		t.Errorf("PatchLabels: %v, %v", o, err)
 	}
+	if o, err := c.OrderHost(ctx, "ab", HostOrder{Order: "drain"}); err != nil || o != Changed {
+		t.Errorf("OrderHost: %v, %v", o, err)
+	}
 	for name, call := range map[string]func() error{
 		"DeleteUnit": func() error { return c.DeleteUnit(ctx, "web@1.service") },
 		"AddToken":   func() error { return c.AddToken(ctx, TokenRequest{Hash: "aa"}) },
@@ -43,7 +46,7 @@ func TestClientCalls(t *testing.T) {
 		}
 	}
 	want := []string{
-		"delete web@1.service", "labels ab map[a:b]", "patch labels ab 1", "put web@1.service launched", "remove ab", "token aa",
+		"delete web@1.service", "labels ab map[a:b]", "order ab drain", "patch labels ab 1", "put web@1.service launched", "remove ab", "token aa",
 	}
 	if got := slices.Sorted(slices.Values(f.calls)); !slices.Equal(got, want) {
 		t.Errorf("calls %q, want %q", got, want)

@@ -145,6 +145,19 @@ func (s *Server) patchLabels(w http.ResponseWriter, r *http.Request, _ Caller) e
 	return nil
 }
 
+func (s *Server) putOrder(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	var order HostOrder
+	if err := readJSON(r, &order); err != nil {
+		return err
+	}
+	outcome, err := s.Admin.OrderHost(r.Context(), r.PathValue("id"), order)
+	if err != nil {
+		return err
+	}
+	writeOutcome(w, outcome)
+	return nil
+}
+
 func (s *Server) postRenew(w http.ResponseWriter, r *http.Request, _ Caller) error {
 	var req RenewRequest
 	if err := readJSON(r, &req); err != nil {

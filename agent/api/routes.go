@@ -39,6 +39,7 @@ var routes = []route{
 	{method: "DELETE", path: "/v1/hosts/{id}", roles: admins, voter: true, handler: (*Server).deleteHost},
 	{method: "PUT", path: "/v1/hosts/{id}/labels", roles: admins, voter: true, handler: (*Server).putLabels},
 	{method: "PATCH", path: "/v1/hosts/{id}/labels", roles: admins, voter: true, fleet: true, handler: (*Server).patchLabels},
+	{method: "PUT", path: "/v1/hosts/{id}/order", roles: admins, voter: true, handler: (*Server).putOrder},
 	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
 	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},
 	{method: "GET", path: "/v1/health", roles: members, handler: (*Server).getHealth},

@@ -43,6 +43,8 @@ type Admin interface {
 	SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error)
 	// PatchLabels sets the labels that have a value and removes those that have none.
 	PatchLabels(ctx context.Context, id string, labels map[string]*string) (Outcome, error)
+	// OrderHost cordons a host, drains it, or lets it take units again.
+	OrderHost(ctx context.Context, id string, order HostOrder) (Outcome, error)
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }

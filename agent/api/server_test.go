@@ -203,6 +203,11 @@ func (f *fakeFleet) PatchLabels(_ context.Context, id string, labels map[string]
 	return Changed, f.err
 }
 
+func (f *fakeFleet) OrderHost(_ context.Context, id string, o HostOrder) (Outcome, error) {
+	f.called("order %s %s", id, o.Order)
+	return Changed, f.err
+}
+
 func (f *fakeFleet) Renew(context.Context, RenewRequest) (RenewReply, error) {
 	return RenewReply{Certificate: "new"}, f.err
 }
@@ -227,6 +232,7 @@ var calls = map[string]struct{ path, body string }{
 	"POST /v1/tokens":              {"/v1/tokens", `{"hash":"aa"}`},
 	"DELETE /v1/hosts/{id}":        {"/v1/hosts/0123", ""},
 	"PUT /v1/hosts/{id}/labels":    {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
+	"PUT /v1/hosts/{id}/order":     {"/v1/hosts/0123/order", `{"order":"drain","within":60000000000}`},
 	"PATCH /v1/hosts/{id}/labels":  {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
 	"POST /v1/renew":               {"/v1/renew", `{"certificate":"old"}`},
 	"POST /v1/join":                {"/v1/join", `{}`},
@@ -254,6 +260,7 @@ func TestAuthorization(t *testing.T) {
 		"DELETE /v1/hosts/{id}":       "--yy",
 		"PUT /v1/hosts/{id}/labels":   "--yy",
 		"PATCH /v1/hosts/{id}/labels": "--yy",
+		"PUT /v1/hosts/{id}/order":    "--yy",
 		"GET /fleet/v1/{rest...}":     "-yyy",
 		"PUT /fleet/v1/{rest...}":     "--yy",
 		"PATCH /fleet/v1/{rest...}":   "--yy",

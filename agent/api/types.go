@@ -43,7 +43,23 @@ type HostStatus struct {
 	Generation int               `json:"generation"`
 	Ports      roster.Ports      `json:"ports"`
 	Facts      *roster.Facts     `json:"facts,omitempty"`
+	// Units is how many units and instances the host has or shall have.
+	Units int `json:"units"`
+	// Order is what operators ordered of the host, "" for nothing: then it takes units. OrderedAt is since when, and
+	// Deadline, of a drain, until when units that fit nowhere else stay.
+	Order     string     `json:"order,omitempty"`
+	OrderedAt *time.Time `json:"ordered_at,omitempty"`
+	Deadline  *time.Time `json:"deadline,omitempty"`
+	// Remaining is how many units a host that is being drained has still to give up. Global ones stay.
+	Remaining int `json:"remaining,omitempty"`
 }
+
+// The orders in HostStatus.
+const (
+	OrderCordoned = "cordoned" // keeps its units and gets no more
+	OrderDraining = "draining" // gives its units to others
+	OrderDrained  = "drained"  // has given all of them
+)
 
 // The states of a host in HostStatus.
 const (
@@ -129,6 +145,15 @@ type Labels struct {
 // a JSON merge patch (RFC 7396).
 type LabelPatch struct {
 	Labels map[string]*string `json:"labels"`
+}
+
+// HostOrder is what an operator wants of a host (PUT /v1/hosts/{id}/order): "cordon" for it to get no more units, "drain"
+// for it to give its units to others, "" for it to take units again.
+type HostOrder struct {
+	Order string `json:"order"`
+	// Within is, of a drain, how long units that fit nowhere else keep running there, in nanoseconds. Null: for as long as
+	// it takes.
+	Within *time.Duration `json:"within,omitempty"`
 }
 
 // RenewRequest asks a voter for a new certificate (POST /v1/renew). It carries the one to be replaced, which may have

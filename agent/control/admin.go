@@ -118,9 +118,11 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 		c.Ops = append(c.Ops, store.Put(store.FileKey(want.File), []byte(u.Content)))
 	case item.ModRevision == 0:
 		var template store.Guard
-		if want.File, template, err = a.template(ctx, u.Name); err != nil {
+		var of store.UnitRecord
+		if of, template, err = a.template(ctx, u.Name); err != nil {
 			return api.Unchanged, err
 		}
+		want.File, want.Global = of.File, of.Global
 		c.Guards = append(c.Guards, template)
 	}
 	if err := checkTemplate(u.Name, want); err != nil {
@@ -138,12 +140,14 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 	return api.Changed, nil
 }
 
-// withFile is the record with contents, which have been checked, and what they say of replicas.
+// withFile is the record with contents, which have been checked, and what they say that the record says too.
 func withFile(record store.UnitRecord, u api.Unit) store.UnitRecord {
-	record.File, record.Replicated, record.Replicas = store.FileSum([]byte(u.Content)), false, 0
+	record.File, record.Replicated, record.Replicas, record.Global = store.FileSum([]byte(u.Content)), false, 0, false
 	if file, _, err := unitfile.Parse(u.Name, []byte(u.Content)); err == nil {
 		m := file.Muster(u.Name)
 		record.Replicated, record.Replicas = m.Replicated, m.Replicas
+		rules, _ := file.Requirements(u.Name)
+		record.Global = rules.Global
 	}
 	return record
 }
@@ -174,23 +178,23 @@ func decodeUnit(item store.Item) (store.UnitRecord, error) {
 	return store.Unmarshal[store.UnitRecord](item.Value)
 }
 
-// template returns the file of the template that an instance is made from, and a guard that it still is.
-func (a *Admin) template(ctx context.Context, name string) (file string, still store.Guard, err error) {
+// template returns the template that an instance is made from, and a guard that it still is.
+func (a *Admin) template(ctx context.Context, name string) (record store.UnitRecord, still store.Guard, err error) {
 	template, ok := unitfile.Template(name)
 	if !ok {
-		return "", still, notFound("submit its file first: `muster units submit FILE`", "there is no unit %s", name)
+		return record, still, notFound("submit its file first: `muster units submit FILE`", "there is no unit %s", name)
 	}
 	key := store.UnitKey(template)
 	item, err := a.Store.Get(ctx, key)
 	if err != nil {
-		return "", still, err
+		return record, still, err
 	}
 	if item.ModRevision == 0 {
-		return "", still, notFound("submit one of the two: `muster units submit FILE`",
+		return record, still, notFound("submit one of the two: `muster units submit FILE`",
 			"there is no unit %s and no template %s", name, template)
 	}
-	record, err := decodeUnit(item)
-	return record.File, unmodified(key, item), err
+	record, err = decodeUnit(item)
+	return record, unmodified(key, item), err
 }
 
 // DeleteUnit removes a unit; the host that has it stops and forgets it.

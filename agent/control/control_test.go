@@ -449,6 +449,8 @@ func TestSweep(t *testing.T) {
 		write(c, store.StatesKey(id(9)), store.Marshal[store.StatesRecord], store.StatesRecord{})
 		write(c, store.HostKey(id(9)), store.Marshal[store.HostRecord], store.HostRecord{})
 		write(c, store.AliveKey(id(9)), store.Marshal[store.Alive], store.Alive{})
+		write(c, store.OrderKey(id(9)), store.Marshal[store.OrderRecord], store.OrderRecord{Order: store.OrderCordon})
+		write(c, store.OrderKey(id(1)), store.Marshal[store.OrderRecord], store.OrderRecord{Order: store.OrderCordon})
 		write(c, store.TokenKey("old"), store.Marshal[store.Token], store.Token{Expires: time.Now().Add(-time.Second)})
 		write(c, store.TokenKey("new"), store.Marshal[store.Token], store.Token{Expires: time.Now().Add(time.Hour)})
 		before := keys(c)
@@ -465,7 +467,8 @@ func TestSweep(t *testing.T) {
 			}
 		}
 		want := []string{
-			store.AliveKey(id(9)), store.FileKey("unused"), store.HostKey(id(9)), store.StatesKey(id(9)), store.TokenKey("old"),
+			store.AliveKey(id(9)), store.FileKey("unused"), store.HostKey(id(9)), store.OrderKey(id(9)), store.StatesKey(id(9)),
+			store.TokenKey("old"),
 		}
 		if !slices.Equal(gone, want) {
 			t.Errorf("removed %v, want %v", gone, want)

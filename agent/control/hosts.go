@@ -133,7 +133,7 @@ func (a *Admin) removeHost(ctx context.Context, id string) error {
 	}
 	_, err := a.Store.Commit(ctx, store.Commit{Ops: []store.Op{
 		store.Delete(store.RosterKey(id)), store.Delete(store.AliveKey(id)), store.Delete(store.HostKey(id)),
-		store.Delete(store.StatesKey(id)), store.DeletePrefix(store.StatesKey(id) + "/"),
+		store.Delete(store.StatesKey(id)), store.DeletePrefix(store.StatesKey(id) + "/"), store.Delete(store.OrderKey(id)),
 	}})
 	return err
 }

@@ -18,7 +18,7 @@ import (
 // schedulingPrefixes is what scheduling is decided from, each before those that it refers to: a host or a unit that
 // appears in one is in the next. What hosts say of their units is not among it.
 var schedulingPrefixes = []string{
-	store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixRoster,
+	store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixOrders, store.PrefixRoster,
 }
 
 // pace collects what comes together: the units of one `muster up`, the hosts of one cloud.
@@ -38,8 +38,10 @@ func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
 	}
 	between := pause.New(longestPause)
 	for {
-		round := &schedulerRound{Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}}
-		err := store.Follow(ctx, doubting{s.Store}, schedulingPrefixes, pace, func(t *store.Tables) error {
+		round := &schedulerRound{
+			Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}, alarm: newAlarm(),
+		}
+		err := store.Follow(ctx, punctual{doubting{s.Store}, round.alarm}, schedulingPrefixes, pace, func(t *store.Tables) error {
 			return round.step(ctx, fleet.View{Tables: t})
 		})
 		if ctx.Err() != nil {
@@ -78,6 +80,7 @@ type schedulerRound struct {
 	rules  *fleet.Rules
 	unseen map[string]change // what was written and has not come back yet, by host
 	wrote  bool
+	alarm  alarm // when an order of operators is due
 }
 
 // step decides from the view and writes what changed. It waits until the view has what it wrote itself.
@@ -93,7 +96,9 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 	if err != nil {
 		return err
 	}
-	snapshot := v.Snapshot(rules)
+	now := time.Now()
+	s.alarm.set(v.NextDeadline(now))
+	snapshot := v.Snapshot(rules, now)
 	decisions := schedule.Decide(snapshot)
 	after := schedule.After(snapshot, decisions)
 	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun))

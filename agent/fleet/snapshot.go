@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/musterhq/muster/agent/schedule"
 	"github.com/musterhq/muster/agent/unitfile"
@@ -13,15 +14,15 @@ import (
 )
 
 // Snapshot is what scheduling decisions are made from. rules are those of every wanted unit (Rules.Of). Members that were
-// never seen are not part of it: nothing can be placed on them yet.
-func (v View) Snapshot(rules map[string]unitfile.Requirements) schedule.Snapshot {
+// never seen are not part of it: nothing can be placed on them yet. now decides which drains are past their deadlines.
+func (v View) Snapshot(rules map[string]unitfile.Requirements, now time.Time) schedule.Snapshot {
 	var s schedule.Snapshot
 	s.Placed, s.Spans = v.placed(rules)
 	for _, h := range v.Members() {
 		state := schedule.Lost
 		switch {
 		case v.Ready(h.ID):
-			state = schedule.Ready
+			state = v.ordered(h.ID, now)
 		case !v.Seen(h.ID):
 			continue
 		}

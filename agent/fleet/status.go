@@ -162,6 +162,7 @@ func (v View) hostStatuses() []api.HostStatus {
 		if said, ok := v.Hosts[h.ID]; ok {
 			s.Facts = &said.Record.Facts
 		}
+		v.addOrder(&s)
 		hosts = append(hosts, s)
 	}
 	return hosts

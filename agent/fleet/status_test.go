@@ -178,7 +178,7 @@ func TestStatusContract(t *testing.T) {
 	for what, c := range map[string]struct{ got, want []string }{
 		"status": {slices.Sorted(maps.Keys(shape)), []string{"cluster", "hosts", "scheduler", "units", "voters", "warnings"}},
 		"voters": {slices.Sorted(maps.Keys(shape["voters"].(map[string]any))), []string{"healthy", "leader", "total", "unhealthy"}},
-		"hosts":  {first("hosts"), []string{"address", "facts", "generation", "id", "labels", "name", "ports", "provider", "state", "voter"}},
+		"hosts":  {first("hosts"), []string{"address", "facts", "generation", "id", "labels", "name", "ports", "provider", "state", "units", "voter"}},
 		"units":  {first("units"), []string{"active", "desired", "host", "load", "name", "reason", "state", "sub"}},
 	} {
 		if !slices.Equal(c.got, c.want) {

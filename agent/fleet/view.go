@@ -25,7 +25,7 @@ type Reader interface {
 // that a host or a unit which appears in one is in the next.
 var StatusPrefixes = []string{
 	store.PrefixStates, store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixRoster,
-	store.KeyCluster, store.PrefixLeader,
+	store.PrefixOrders, store.KeyRebalance, store.KeyCluster, store.PrefixLeader,
 }
 
 // Load reads the records under some prefixes. With stale it asks whatever replica answers.

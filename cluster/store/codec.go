@@ -20,14 +20,16 @@ type record[T any] interface {
 	header() *int
 }
 
-func (r *Cluster) header() *int        { return &r.V }
-func (r *RosterRecord) header() *int   { return &r.V }
-func (r *Token) header() *int          { return &r.V }
-func (r *HostRecord) header() *int     { return &r.V }
-func (r *Alive) header() *int          { return &r.V }
-func (r *UnitRecord) header() *int     { return &r.V }
-func (r *ScheduleRecord) header() *int { return &r.V }
-func (r *StatesRecord) header() *int   { return &r.V }
+func (r *Cluster) header() *int         { return &r.V }
+func (r *RosterRecord) header() *int    { return &r.V }
+func (r *Token) header() *int           { return &r.V }
+func (r *HostRecord) header() *int      { return &r.V }
+func (r *Alive) header() *int           { return &r.V }
+func (r *UnitRecord) header() *int      { return &r.V }
+func (r *ScheduleRecord) header() *int  { return &r.V }
+func (r *StatesRecord) header() *int    { return &r.V }
+func (r *OrderRecord) header() *int     { return &r.V }
+func (r *RebalanceRecord) header() *int { return &r.V }
 
 // versioned is a record that has more than the first version.
 type versioned interface {

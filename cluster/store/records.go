@@ -23,6 +23,8 @@ import (
 //	/muster/schedule/<id>/<n>     ScheduleRecord: more of them, so that no record grows beyond PartSize; likewise
 //	/muster/states/<id>           StatesRecord: the units' states, all or the first; written by the host, coalesced
 //	/muster/states/<id>/<n>       StatesRecord: more of them, as with schedules
+//	/muster/orders/<id>           OrderRecord: a host that is cordoned or being drained; voters on behalf of operators
+//	/muster/rebalance             RebalanceRecord: moves to hosts that have less; by the leader, and voters for operators
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
 const (
@@ -36,6 +38,8 @@ const (
 	PrefixFiles    = "/muster/files/"
 	PrefixSchedule = "/muster/schedule/"
 	PrefixStates   = "/muster/states/"
+	PrefixOrders   = "/muster/orders/"
+	KeyRebalance   = "/muster/rebalance"
 	PrefixLeader   = "/muster/leader/"
 )
 
@@ -53,6 +57,9 @@ type Cluster struct {
 	ID          string `json:"id"`
 	Name        string `json:"name"`
 	LeaseMillis int64  `json:"lease_ms"`
+	// RebalancePercent is how many of the units, in percent, may move at a time when hosts join, 0 for none. Nil is
+	// DefaultRebalance.
+	RebalancePercent *int `json:"rebalance_percent,omitempty"`
 }
 
 // RosterRecord is a member of the cluster.
@@ -111,6 +118,8 @@ type UnitRecord struct {
 	Replicas   int  `json:"replicas,omitempty"`
 	// Partition is what the file says of hosts that are cut off, likewise.
 	Partition Partition `json:"partition,omitempty"`
+	// Global is what the file says too: that the unit runs on every host that fits. A drained host keeps it.
+	Global bool `json:"global,omitempty"`
 }
 
 // ScheduledUnit is one unit in a host's schedule, or instances of a template that shall all be the same.

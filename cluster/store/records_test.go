@@ -78,6 +78,7 @@ func TestKeys(t *testing.T) {
 		store.HostKey("a"): "/muster/hosts/a", store.AliveKey("a"): "/muster/alive/a",
 		store.UnitKey("a.service"): "/muster/units/a.service", store.FileKey("a"): "/muster/files/a",
 		store.ScheduleKey("a"): "/muster/schedule/a", store.StatesKey("a"): "/muster/states/a",
+		store.OrderKey("a"): "/muster/orders/a",
 	} {
 		if key != want {
 			t.Errorf("%s, want %s", key, want)
@@ -106,6 +107,10 @@ func encode(t *rapid.T, key string) []byte {
 		data, err = store.Marshal(store.UnitRecord{File: text, Desired: store.DesiredLaunched})
 	case strings.HasPrefix(key, store.PrefixAlive):
 		data, err = store.Marshal(store.Alive{Since: time.Unix(int64(number), 0).UTC()})
+	case strings.HasPrefix(key, store.PrefixOrders):
+		data, err = store.Marshal(store.OrderRecord{Order: store.OrderCordon, Since: time.Unix(int64(number), 0).UTC()})
+	case key == store.KeyRebalance:
+		data, err = store.Marshal(store.RebalanceRecord{Left: number})
 	case key == store.KeyCluster:
 		data, err = store.Marshal(store.Cluster{Name: text})
 	default:
@@ -120,7 +125,7 @@ func encode(t *rapid.T, key string) []byte {
 // TestTablesAgree: tables kept by applying changes are those that reading again would give, whatever the changes were.
 func TestTablesAgree(t *testing.T) {
 	keys := []string{
-		store.KeyCluster, store.UnitKey("a"), store.UnitKey("b"), store.AliveKey("x"), store.FileKey("f"),
+		store.KeyCluster, store.KeyRebalance, store.OrderKey("x"), store.UnitKey("a"), store.UnitKey("b"), store.AliveKey("x"), store.FileKey("f"),
 		"/muster/unknown/a", "/muster/units/deeper/a",
 	}
 	ctx := t.Context()

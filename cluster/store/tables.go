@@ -9,6 +9,7 @@ import (
 type Entry[T any] struct {
 	Record   T
 	Revision int64 // ModRevision of its key, for guards
+	Created  int64 // CreateRevision of its key
 }
 
 // Tables are the records of the key space, decoded and by name, as of one revision. Read and Apply fill them; who reads
@@ -16,15 +17,18 @@ type Entry[T any] struct {
 type Tables struct {
 	Revision int64
 	Cluster  Entry[Cluster]
-	Roster   map[string]Entry[RosterRecord]   // by host ID
-	Tokens   map[string]Entry[Token]          // by hash
-	Hosts    map[string]Entry[HostRecord]     // by host ID
-	Alive    map[string]Entry[Alive]          // by host ID
-	Units    map[string]Entry[UnitRecord]     // by unit name
-	Files    map[string][]byte                // by SHA-256
-	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
-	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
-	States   map[string]Entry[StatesRecord]   // by host ID, likewise
+	Roster   map[string]Entry[RosterRecord] // by host ID
+	Tokens   map[string]Entry[Token]        // by hash
+	Hosts    map[string]Entry[HostRecord]   // by host ID
+	Alive    map[string]Entry[Alive]        // by host ID
+	Units    map[string]Entry[UnitRecord]   // by unit name
+	Files    map[string][]byte              // by SHA-256
+	Orders   map[string]Entry[OrderRecord]  // by host ID
+	// Rebalance is of revision 0 if there was never any.
+	Rebalance Entry[RebalanceRecord]
+	Schedule  map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
+	Parts     map[string]Parts                 // by host ID: the records of which Schedule is made
+	States    map[string]Entry[StatesRecord]   // by host ID, likewise
 	// StateParts are, by host ID, the records of which States is made.
 	StateParts map[string]StateParts
 	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
@@ -56,6 +60,7 @@ func NewTables() *Tables {
 		Roster: make(map[string]Entry[RosterRecord]), Tokens: make(map[string]Entry[Token]),
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
+		Orders:   make(map[string]Entry[OrderRecord]),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
 		Parts: make(map[string]Parts), StateParts: make(map[string]StateParts), Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
@@ -93,6 +98,7 @@ var columns = []column{
 	columnOf(PrefixTokens, func(t *Tables) map[string]Entry[Token] { return t.Tokens }),
 	columnOf(PrefixHosts, func(t *Tables) map[string]Entry[HostRecord] { return t.Hosts }),
 	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
+	columnOf(PrefixOrders, func(t *Tables) map[string]Entry[OrderRecord] { return t.Orders }),
 	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
 	{
 		prefix: PrefixFiles,
@@ -117,7 +123,7 @@ func columnOf[T any, P record[T]](prefix string, table func(*Tables) map[string]
 			if err != nil {
 				return err
 			}
-			table(t)[name] = Entry[T]{Record: r, Revision: item.ModRevision}
+			table(t)[name] = Entry[T]{Record: r, Revision: item.ModRevision, Created: item.CreateRevision}
 			return nil
 		},
 		remove: func(t *Tables, name string) { delete(table(t), name) },
@@ -141,10 +147,11 @@ func (t *Tables) decode(item Item) error {
 			}
 		}
 	}
-	if item.Key == KeyCluster {
-		r, err := Unmarshal[Cluster](item.Value)
-		t.Cluster = Entry[Cluster]{Record: r, Revision: item.ModRevision}
-		return err
+	switch item.Key {
+	case KeyCluster:
+		return decodeEntry(&t.Cluster, item)
+	case KeyRebalance:
+		return decodeEntry(&t.Rebalance, item)
 	}
 	for _, c := range columns {
 		name, ok := KeyName(c.prefix, item.Key)
@@ -158,10 +165,19 @@ func (t *Tables) decode(item Item) error {
 	return nil
 }
 
+func decodeEntry[T any, P record[T]](into *Entry[T], item Item) error {
+	r, err := Unmarshal[T, P](item.Value)
+	*into = Entry[T]{Record: r, Revision: item.ModRevision, Created: item.CreateRevision}
+	return err
+}
+
 func (t *Tables) remove(key string) {
 	delete(t.Bad, key)
-	if key == KeyCluster {
+	switch key {
+	case KeyCluster:
 		t.Cluster = Entry[Cluster]{}
+	case KeyRebalance:
+		t.Rebalance = Entry[RebalanceRecord]{}
 	}
 	for _, c := range partColumns {
 		if id, part, ok := partOf(c.prefix, key); ok {

@@ -24,7 +24,7 @@ import (
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "2" // of the permissions below; a change of them is a change of this
+	accessVersion = "3" // of the permissions below; a change of them is a change of this
 	sharedRole    = "host"
 	ownRole       = "host-" // and the host's ID
 	rootName      = pki.CNControl
@@ -40,6 +40,7 @@ const (
 var readable = []string{
 	store.KeyCluster, store.PrefixRoster, store.PrefixHosts, store.PrefixAlive, store.PrefixUnits, store.PrefixFiles,
 	store.PrefixSchedule, store.PrefixStates, store.PrefixLeader,
+	store.PrefixOrders, store.KeyRebalance,
 }
 
 // writable are the keys that a host may write, and that nobody else but root may, beside the parts of its states.

@@ -92,6 +92,8 @@ var keyClasses = []keyClass{
 	{"cluster", func(_, _ string) string { return store.KeyCluster }, true, false},
 	{"unit", func(_, _ string) string { return store.UnitKey("web.service") }, true, false},
 	{"file", func(_, _ string) string { return store.FileKey("00") }, true, false},
+	{"own orders", func(own, _ string) string { return store.OrderKey(own) }, true, false},
+	{"rebalancing", func(_, _ string) string { return store.KeyRebalance }, true, false},
 	{"leadership", func(_, _ string) string { return store.PrefixLeader + "1" }, true, false},
 	{"token", func(_, _ string) string { return store.TokenKey("00") }, false, false},
 	{"access", func(own, _ string) string { return accessPrefix + own }, false, false},

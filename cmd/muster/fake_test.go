@@ -56,8 +56,9 @@ func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool
 // smallFleet is a cluster of one host in memory, which does at once what it is told. Units whose name begins with "bad"
 // fail, those with "nowhere" find no host.
 type smallFleet struct {
-	mu    sync.Mutex
-	units map[string]api.Unit
+	mu     sync.Mutex
+	units  map[string]api.Unit
+	orders map[string]string // by host ID
 }
 
 func newSmallFleet(names ...string) *smallFleet {
@@ -72,7 +73,8 @@ func (f *smallFleet) Status(context.Context) (api.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := api.Status{Cluster: "demo", Voters: api.VotersStatus{Total: 1, Healthy: 1, Leader: "node-1"}}
-	s.Hosts = []api.HostStatus{{Name: "node-1", Provider: "a", Address: "127.0.0.9", State: api.HostReady, Voter: true}}
+	s.Hosts = []api.HostStatus{{Name: "node-1", Provider: "a", Address: "127.0.0.9", State: api.HostReady, Voter: true, ID: "1"}}
+	s.Hosts[0].Order = map[string]string{"cordon": api.OrderCordoned, "drain": api.OrderDrained}[f.orders["1"]]
 	for _, name := range slices.Sorted(maps.Keys(f.units)) {
 		if !unitfile.IsTemplate(name) {
 			s.Units = append(s.Units, stateOf(f.units[name]))
@@ -249,4 +251,18 @@ func desiredOf(f *smallFleet) map[string]string {
 		m[strings.TrimSuffix(name, path.Ext(name))] = u.Desired
 	}
 	return m
+}
+
+// OrderHost makes a host drained at once.
+func (f *smallFleet) OrderHost(_ context.Context, id string, order api.HostOrder) (api.Outcome, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.orders == nil {
+		f.orders = map[string]string{}
+	}
+	if f.orders[id] == order.Order {
+		return api.Unchanged, nil
+	}
+	f.orders[id] = order.Order
+	return api.Changed, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,11 +18,15 @@ func (c *cli) hostsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "hosts",
 		Aliases: []string{"list-machines"},
-		Short:   "the cluster's hosts: list, console, stop and start",
-		Long: `hosts lists the cluster's hosts, as its voters know them.
+		Short:   "the cluster's hosts: list, cordon, console, stop and start",
+		Long: `hosts lists the cluster's hosts, as its voters know them. STATE tells how a host is (ready, lost, joining) or, of one
+that is ready, what was ordered of it: cordoned (gets no more units), draining (gives them to others), drained (has none
+left but global ones). UNITS is how many it has.
 
   muster hosts                  the list
   muster hosts -o json          the same for programs
+  muster hosts cordon HOST...   keep new units away; muster drain gives units to others
+  muster hosts uncordon HOST... take units again
   muster hosts console HOST     what a host says on its console
   muster hosts stop HOST...     power hosts off and keep them
   muster hosts start HOST...    power them on again`,
@@ -33,7 +38,9 @@ func (c *cli) hostsCommand() *cobra.Command {
 			return c.listHosts(cmd.Context())
 		},
 	}
-	cmd.AddCommand(c.consoleCommand(), c.stopHostsCommand(), c.startHostsCommand())
+	drain := c.drainCommand()
+	drain.Hidden = true // for those who look for it beside cordon; it is `muster drain`
+	cmd.AddCommand(c.cordonCommand(), c.uncordonCommand(), drain, c.consoleCommand(), c.stopHostsCommand(), c.startHostsCommand())
 	return cmd
 }
 
@@ -56,11 +63,23 @@ func (c *cli) listHosts(ctx context.Context) error {
 
 // hostsGrid is the table of hosts.
 func hostsGrid(hosts []api.HostStatus, color bool) *output.Grid {
-	g := &output.Grid{Columns: []string{"HOST", "PROVIDER", "ADDRESS", "STATE", "VOTER", "LABELS"}, Color: color}
+	g := &output.Grid{Columns: []string{"HOST", "PROVIDER", "ADDRESS", "STATE", "VOTER", "UNITS", "LABELS"}, Color: color}
 	for _, h := range hosts {
-		g.Add(h.Name, h.Provider, h.Address, h.State, map[bool]string{true: "yes", false: "no"}[h.Voter], labels(h.Labels))
+		g.Add(h.Name, h.Provider, h.Address, stateWord(h), map[bool]string{true: "yes", false: "no"}[h.Voter],
+			strconv.Itoa(h.Units), labels(h.Labels))
 	}
 	return g
+}
+
+// stateWord is how a host is, or what was ordered of one that is ready.
+func stateWord(h api.HostStatus) string {
+	switch {
+	case h.Order == "":
+		return h.State
+	case h.State == api.HostReady:
+		return h.Order
+	}
+	return h.State + ", " + h.Order
 }
 
 // labels renders labels as a=1,b=2.

@@ -89,7 +89,8 @@ func (c *cli) rootCommand() *cobra.Command {
 		return usage(fmt.Sprintf("`%s --help` lists the flags", cmd.CommandPath()), "%w", err)
 	})
 	c.globalFlags(root)
-	addTo(root, groupCluster, c.initCommand(), c.planCommand(), c.upCommand(), c.statusCommand(), c.hostsCommand(), c.downCommand())
+	addTo(root, groupCluster, c.initCommand(), c.planCommand(), c.upCommand(), c.statusCommand(), c.hostsCommand(),
+		c.drainCommand(), c.downCommand())
 	addTo(root, groupUnits, c.unitsCommand())
 	addTo(root, groupUnits, c.unitVerbs(true)...)
 	addTo(root, groupOther, c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(),

@@ -18,7 +18,8 @@ const statusLong = `status tells how the cluster does: its voters, hosts and uni
 
   cluster                                the cluster's name
   voters   total, healthy, leader        of etcd
-  hosts[]  name, provider, address, state (ready, lost, joining), voter, labels
+  hosts[]  name, provider, address, state (ready, lost, joining), voter, labels, units (how many it has)
+           order (cordoned, draining, drained), ordered_at, deadline, remaining (units that have still to leave)
   units[]  name, host, state, desired, reason
            state: running, exited, starting, stopping, stopped, pending, failed, unknown, inactive
            desired: launched, loaded, inactive

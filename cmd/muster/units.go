@@ -26,6 +26,7 @@ type fleet interface {
 	Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error
 	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
+	OrderHost(ctx context.Context, id string, order api.HostOrder) (api.Outcome, error)
 	Fleet(ctx context.Context, path string, into any) error
 }
 

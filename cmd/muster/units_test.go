@@ -192,7 +192,7 @@ func TestUnitVerbs(t *testing.T) {
 		{
 			"hosts", nil, "hosts", statusDone,
 			map[string]string{},
-			"HOST    PROVIDER  ADDRESS    STATE  VOTER  LABELS\nnode-1  a         127.0.0.9  ready  yes    -\n",
+			"HOST    PROVIDER  ADDRESS    STATE  VOTER  UNITS  LABELS\nnode-1  a         127.0.0.9  ready  yes    0      -\n",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -347,7 +347,7 @@ func placement(t *testing.T, e *etcd, s store.Store) {
 		t.Fatal(err)
 	}
 	w := e.watch(t)
-	snapshot := v.Snapshot(of)
+	snapshot := v.Snapshot(of, time.Now())
 	after := schedule.After(snapshot, schedule.Decide(snapshot))
 	records := v.Schedules(after, schedule.GlobalHosts(after), rules.SameRun)
 	w.report("placement alone")

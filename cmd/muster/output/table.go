@@ -80,7 +80,7 @@ func Paint(word string) string {
 		return good.Render(word)
 	case "lost", "failed", "unknown", "destroy", "replace", "error":
 		return bad.Render(word)
-	case "joining", "starting", "stopping", "pending", "warning":
+	case "joining", "starting", "stopping", "pending", "warning", "cordoned", "draining", "drained":
 		return between.Render(word)
 	default:
 		return word
