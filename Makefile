@@ -21,7 +21,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million fuzz lab lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
 	$(GO) test -run '^$$' -bench Failover -benchtime 20x -timeout 30m ./cmd/muster/e2e
+
+lab-partition: ## hosts in network namespaces, cut off from each other in every way, and a cluster without its store (needs root)
+	$(GO) test -tags lab -count=1 -v -timeout 30m -run 'TestPartition|TestStore' ./cmd/muster/e2e/
 
 lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/

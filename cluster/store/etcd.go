@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -25,8 +24,8 @@ type EtcdConfig struct {
 	Log *slog.Logger
 	// Timeout bounds a call whose context ends later; default 5 s.
 	Timeout time.Duration
-	// Probe is how often the endpoint in use is asked whether it answers and has a leader; default 750 ms. An endpoint
-	// that has fallen silent is left after at most Probe + 1250 ms.
+	// Probe is after how long without a session's sign of life the endpoint in use is asked whether it answers and has a
+	// leader; default 750 ms. An endpoint that has fallen silent is left after at most Probe + 1250 ms.
 	Probe time.Duration
 }
 
@@ -161,35 +160,41 @@ func (s *Etcd) Range(ctx context.Context, prefix string) (View, error) {
 	return view, nil
 }
 
-// RangeStale asks the member in use, then every other, for what it has.
+// RangeStale asks every member for what it has and takes the first answer: any of them may be out of reach, and silent.
 func (s *Etcd) RangeStale(ctx context.Context, prefix string) (View, error) {
+	s.mu.Lock()
+	endpoints := s.endpoints
+	s.mu.Unlock()
+	type answer struct {
+		view View
+		err  error
+	}
+	answers := make(chan answer, len(endpoints))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, endpoint := range endpoints {
+		wg.Go(func() {
+			view, err := s.staleFrom(ctx, endpoint, prefix)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", endpoint, err)
+			}
+			answers <- answer{view: view, err: err}
+		})
+	}
 	var errs []error
-	for _, endpoint := range s.staleOrder() {
-		view, err := s.staleFrom(ctx, endpoint, prefix)
-		if err == nil {
-			return view, nil
+	for range endpoints {
+		a := <-answers
+		if a.err == nil {
+			return a.view, nil
 		}
-		if isFinal(err) {
-			return View{}, callError("read "+prefix, err)
+		if isFinal(a.err) {
+			return View{}, callError("read "+prefix, a.err)
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", endpoint, err))
-		if ctx.Err() != nil || s.ctx.Err() != nil {
-			break
-		}
+		errs = append(errs, a.err)
 	}
 	return View{}, callError("read "+prefix, errors.Join(errs...))
-}
-
-func (s *Etcd) staleOrder() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	order := slices.Clone(s.endpoints)
-	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	if s.current != nil {
-		order = slices.DeleteFunc(order, func(e string) bool { return e == s.current.endpoint })
-		order = slices.Insert(order, 0, s.current.endpoint)
-	}
-	return order
 }
 
 func (s *Etcd) staleFrom(ctx context.Context, endpoint, prefix string) (View, error) {
