@@ -114,12 +114,12 @@ func (a *agent) openCredentials(ctx context.Context) (err error) {
 // openStore begins to connect to the voters. A voter does so with its control certificate, and to itself first.
 func (a *agent) openStore(ctx context.Context) error {
 	voters := a.members.voters()
-	source, prefer := a.source, ""
+	source, prefer, probe := a.source, "", hostProbe(a.Lease())
 	if a.council != nil {
-		source, prefer = a.council.source, a.self.ClientURL()
+		source, prefer, probe = a.council.source, a.self.ClientURL(), 0
 	}
 	st, err := store.DialEtcd(context.WithoutCancel(ctx), store.EtcdConfig{
-		Endpoints: clientURLs(voters), Prefer: prefer, Log: a.log,
+		Endpoints: clientURLs(voters), Prefer: prefer, Probe: probe, Log: a.log,
 		TLS: pki.ClientConfig(a.id.Root, source, pki.VoterName),
 	})
 	if err != nil {
@@ -130,6 +130,13 @@ func (a *agent) openStore(ctx context.Context) error {
 	a.prober = newProber(pki.ClientConfig(a.id.Root, a.source, pki.VoterName))
 	a.closers = append(a.closers, a.prober.close)
 	return nil
+}
+
+// hostProbe is store.EtcdConfig.Probe of hosts that do not vote: longer than it is between two signs of life of their
+// sessions, which spares voters with many hosts most of their work, and short enough for hosts whose lease is long.
+func hostProbe(lease time.Duration) time.Duration {
+	const longest = 5 * time.Second
+	return min(control.SessionTTL(lease)/2, longest)
 }
 
 func (a *agent) votersChanged(voters roster.Roster) {

@@ -165,6 +165,12 @@ func (o *operator) form(hosts ...roster.Host) {
 		o.provide(h, secret, nil)
 		o.start(h.Name)
 	}
+	o.admit(hosts)
+}
+
+// admit dials the first hosts and lets them in.
+func (o *operator) admit(hosts roster.Roster) {
+	o.t.Helper()
 	config := pki.ServerConfig(o.root.Cert, o.source, 0)
 	handler := join.Handler(o, o.log)
 	for _, h := range hosts {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +22,8 @@ type member struct {
 	endpoint string
 	client   *clientv3.Client
 	nudge    chan struct{}
+	silent   chan struct{}             // has one when a session got no answer
+	heard    atomic.Pointer[time.Time] // when the member last proved that it answers and has a leader
 }
 
 func (s *Etcd) open(endpoint string) (*member, error) {
@@ -38,7 +41,7 @@ func (s *Etcd) open(endpoint string) (*member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use endpoint %s: %w", endpoint, err)
 	}
-	return &member{endpoint: endpoint, client: client, nudge: make(chan struct{}, 1)}, nil
+	return &member{endpoint: endpoint, client: client, nudge: make(chan struct{}, 1), silent: make(chan struct{}, 1)}, nil
 }
 
 // close ends the connection and every call over it. What it returns is only that the context has ended.
@@ -48,6 +51,20 @@ func (m *member) close() { _ = m.client.Close() }
 func (m *member) suspect() {
 	select {
 	case m.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// answered saves the next probe: the member has just done what it could not do without a leader.
+func (m *member) answered() {
+	now := time.Now()
+	m.heard.Store(&now)
+}
+
+// unanswered has the member left at once: it was given as long for something else as a probe gives it.
+func (m *member) unanswered() {
+	select {
+	case m.silent <- struct{}{}:
 	default:
 	}
 }
@@ -185,10 +202,12 @@ func (s *Etcd) setCurrent(m *member, err error) {
 	}
 }
 
-// tend probes the member in use until it fails or is no longer among the endpoints.
+// tend probes the member in use, unless it has answered something else of late, until it fails or is no longer among the
+// endpoints.
 func (s *Etcd) tend(m *member) error {
-	ticker := time.NewTicker(s.cfg.Probe)
-	defer ticker.Stop()
+	m.answered()
+	due := time.NewTimer(s.cfg.Probe)
+	defer due.Stop()
 	for {
 		s.mu.Lock()
 		changed, known := s.changed, slices.Contains(s.endpoints, m.endpoint)
@@ -201,11 +220,19 @@ func (s *Etcd) tend(m *member) error {
 			return s.ctx.Err()
 		case <-changed:
 			continue
-		case <-ticker.C:
+		case <-m.silent:
+			return errors.New("no answer")
+		case <-due.C:
+			if wait := s.cfg.Probe - time.Since(*m.heard.Load()); wait > 0 {
+				due.Reset(wait)
+				continue
+			}
 		case <-m.nudge:
 		}
 		if err := m.probe(s.ctx, probeTimeout); err != nil {
 			return err
 		}
+		m.answered()
+		due.Reset(s.cfg.Probe)
 	}
 }

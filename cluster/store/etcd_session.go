@@ -44,6 +44,7 @@ type etcdSession struct {
 	id      clientv3.LeaseID
 	ttl     time.Duration
 	renewed time.Time // when the last request that succeeded was sent; monotonic; owned by run
+	line    line      // owned by run
 
 	ctx    context.Context // ends with Revoke, or the client
 	cancel context.CancelFunc
@@ -58,6 +59,7 @@ func (l *etcdSession) Done() <-chan struct{} { return l.done }
 func (l *etcdSession) run() {
 	defer close(l.done)
 	defer l.cancel()
+	defer l.hangUp()
 	next := l.renewed.Add(l.ttl / 3)
 	for {
 		if !pause(l.ctx, time.Until(next)) {
@@ -77,41 +79,79 @@ func (l *etcdSession) run() {
 	}
 }
 
-// renew sends one keep-alive and waits for its answer, but never past the end of what is left of the session.
+// renew sends one keep-alive and waits for its answer, but never past the end of what is left of the session. A member
+// that answers needs no probe besides, and one that does not is left.
 func (l *etcdSession) renew() error {
-	ctx, cancel := context.WithDeadline(clientv3.WithRequireLeader(l.ctx), l.renewed.Add(l.ttl))
+	ctx, cancel := context.WithDeadline(l.ctx, l.renewed.Add(l.ttl))
 	defer cancel()
 	m, err := l.store.member(ctx)
 	if err != nil {
 		return err
 	}
 	sent := time.Now()
-	resp, err := keepAlive(ctx, m, l.id)
+	resp, err := l.keepAlive(ctx, m)
 	switch {
 	case err != nil && isUnavailable(err):
+		l.hangUp()
 		m.suspect()
 		return err
 	case err != nil:
+		l.hangUp()
 		return callError("keep session alive", err)
 	case resp.TTL <= 0:
 		return ErrSessionLost
 	}
 	l.renewed = sent
+	m.answered()
 	return nil
 }
 
-func keepAlive(ctx context.Context, m *member, id clientv3.LeaseID) (*pb.LeaseKeepAliveResponse, error) {
-	ctx, cancel := context.WithCancel(ctx) // ends the stream
-	defer cancel()
+// line is the stream on which a session is kept alive: one as long as the member stays the same, since to open it takes
+// the member longer than to answer.
+type line struct {
+	member *member
+	stream pb.Lease_LeaseKeepAliveClient
+	end    context.CancelFunc
+}
+
+func (l *etcdSession) keepAlive(ctx context.Context, m *member) (*pb.LeaseKeepAliveResponse, error) {
+	if err := l.dial(m); err != nil {
+		return nil, err
+	}
+	timeout := time.AfterFunc(probeTimeout, func() {
+		m.unanswered()
+		l.line.end()
+	})
+	defer timeout.Stop()
+	defer context.AfterFunc(ctx, l.line.end)()
+	if err := l.line.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.id)}); err != nil {
+		_, err = l.line.stream.Recv() // Send's error says only that the stream has ended; this one says why
+		return nil, err
+	}
+	return l.line.stream.Recv()
+}
+
+// dial opens a stream to the member, unless there is one.
+func (l *etcdSession) dial(m *member) error {
+	if l.line.member == m {
+		return nil
+	}
+	l.hangUp()
+	ctx, end := context.WithCancel(clientv3.WithRequireLeader(l.ctx))
 	stream, err := pb.NewLeaseClient(m.client.ActiveConnection()).LeaseKeepAlive(ctx)
 	if err != nil {
-		return nil, err
+		end()
+		return err
 	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
-		_, err = stream.Recv() // Send's error says only that the stream has ended; this one says why
-		return nil, err
+	l.line = line{member: m, stream: stream, end: end}
+	return nil
+}
+
+func (l *etcdSession) hangUp() {
+	if l.line.member != nil {
+		l.line.end()
+		l.line = line{}
 	}
-	return stream.Recv()
 }
 
 // Revoke ends the session and deletes its keys.

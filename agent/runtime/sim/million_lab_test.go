@@ -222,6 +222,9 @@ func TestMillion(t *testing.T) {
 	persistence(t, e, operator)
 	failover(t, e, operator, members[4711].ID)
 	t.Logf("%-46s %8d MiB here, of the leader and all hosts", "the most memory", resident(t, os.Getpid()))
+	for _, pid := range e.pids {
+		t.Logf("%-46s %8d MiB", "  of a member of etcd", resident(t, pid))
+	}
 }
 
 // TestDistinct places 10,000 units of different names on 1,000 simulated hosts, and reports how many a second are
