@@ -85,8 +85,8 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./cmd/muster/e2e/...
 	$(GO) test -run '^$$' -bench Failover -benchtime 20x -timeout 30m ./cmd/muster/e2e
 
-lab-partition: ## hosts in network namespaces, cut off from each other in every way, and a cluster without its store (needs root)
-	$(GO) test -tags lab -count=1 -v -timeout 30m -run 'TestPartition|TestStore' ./cmd/muster/e2e/
+lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
+	$(GO) test -tags lab -count=1 -v -timeout 30m -run TestPartitions ./cmd/muster/e2e/
 
 lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/

@@ -193,29 +193,6 @@ func (p *partitioned) converge() {
 	p.t.Logf("all is as it should be %.2f s after the healing", time.Since(healed).Seconds())
 }
 
-// asScheduled compares the processes that are really there with the status.
-func (p *partitioned) asScheduled(s api.Status) error {
-	names := map[string]string{}
-	for _, d := range p.hostDirs() {
-		names[d.instance] = d.host
-	}
-	running := map[string]map[string]bool{}
-	for _, process := range p.processes() {
-		if process.unit != "" {
-			if running[process.unit] == nil {
-				running[process.unit] = map[string]bool{}
-			}
-			running[process.unit][names[process.instance]] = true
-		}
-	}
-	for _, u := range s.Units {
-		if hosts := slices.Sorted(maps.Keys(running[u.Name])); !slices.Equal(hosts, []string{u.Host}) {
-			return fmt.Errorf("%s runs on %v and is scheduled on %q", u.Name, hosts, u.Host)
-		}
-	}
-	return nil
-}
-
 // rebalance has every host run some units again.
 func (p *partitioned) rebalance() {
 	p.t.Helper()
