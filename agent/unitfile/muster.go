@@ -38,6 +38,8 @@ type Muster struct {
 	HealthCheck    HealthCheck
 	UpdateParallel Share
 	UpdateDelay    time.Duration
+	// Engine is what shall run a container: podman or docker, "" for what its host has.
+	Engine string
 }
 
 // HealthCheck says how to ask a unit whether it is well. The zero value is none.
@@ -57,7 +59,7 @@ var musterKeys = map[string]func(r *xReader, o Option, value string){
 	"Replicas": (*xReader).replicas, "Spread": (*xReader).spread, "CPU": (*xReader).cpu, "Memory": (*xReader).memory,
 	"Priority": (*xReader).priority, "Singleton": (*xReader).singleton, "OnPartition": (*xReader).onPartition,
 	"HealthCheck": (*xReader).healthCheck, "UpdateParallel": (*xReader).updateParallel,
-	"UpdateDelay": (*xReader).updateDelay,
+	"UpdateDelay": (*xReader).updateDelay, "Engine": (*xReader).engine,
 }
 
 // idle are the keys that are checked and have no effect in this version. What would promise something that is not kept,
@@ -253,4 +255,18 @@ func (r *xReader) updateDelay(o Option, value string) {
 		return
 	}
 	r.muster.UpdateDelay = d
+}
+
+// The engines that run containers.
+const (
+	Podman = "podman"
+	Docker = "docker"
+)
+
+func (r *xReader) engine(o Option, value string) {
+	if value != Podman && value != Docker {
+		r.fail(o, "write podman or docker, or remove it: the host decides", "%q is no engine", value)
+		return
+	}
+	r.muster.Engine = value
 }

@@ -47,6 +47,12 @@ func CheckName(name string) error {
 }
 
 func typeHint(suffix string) string {
+	switch suffix {
+	case "container":
+		return "the unit of a .container file is a .service of the same name"
+	case "pod", "kube", "volume", "network", "image", "build":
+		return "of Quadlet's files muster takes .container; a service of Type=oneshot can make the rest with podman"
+	}
 	if hint := finding.DidYouMean(suffix, types); hint != "" {
 		return hint
 	}

@@ -11,7 +11,7 @@ import (
 
 // Parse reads the unit file that shall be known under a name. The error is finding.Findings: everything that is wrong,
 // in the order of the file. Warnings are what systemd would ignore or this version does not honour; they do not fail.
-// The size limit is MaxSize.
+// The size limit is MaxSize. What is wrong with a container beyond that, the package quadlet knows.
 func Parse(name string, content []byte) (File, finding.Findings, error) {
 	var problems, warnings finding.Findings
 	if err := CheckName(name); err != nil {
@@ -28,7 +28,7 @@ func Parse(name string, content []byte) (File, finding.Findings, error) {
 	warnings = append(warnings, f.strangeSpecifiers(name)...)
 	_, wrong := f.Requirements(name)
 	problems = append(problems, wrong...)
-	if _, suffix := splitType(name); suffix == "service" && len(s.problems) == 0 && len(f.Options) > 0 {
+	if _, suffix := splitType(name); suffix == "service" && !f.IsContainer() && len(s.problems) == 0 && len(f.Options) > 0 {
 		_, wrong, odd := f.service(name)
 		problems = append(problems, wrong...)
 		warnings = append(warnings, odd...)
@@ -51,7 +51,7 @@ var knownKeys = readKeys(keysText)
 // sections that systemd knows and [X-Fleet], [X-Muster]. Others beginning with X- belong to somebody else.
 var sections = []string{
 	"Unit", "Install", "Service", "Socket", "Mount", "Automount", "Swap", "Timer", "Path", "Slice", "Scope", "X-Fleet",
-	xMuster,
+	xMuster, xContainer, "X-Container",
 }
 
 func readKeys(text string) map[string][]string {
