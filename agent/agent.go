@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -154,6 +155,8 @@ func (a *agent) manage() {
 		files:   files{dir: filepath.Join(a.root, filesPath), store: a.store},
 		last:    lastSchedule{path: filepath.Join(a.root, schedulePath)},
 		started: startedUnits{path: filepath.Join(a.root, startedPath), boot: a.facts.BootID},
+
+		containers: containers{systemd: a.runtimeName() == runtimeSystemd, find: exec.LookPath},
 	}
 	a.reporter.states = a.executor.states
 	a.presence = &presence{

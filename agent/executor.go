@@ -31,6 +31,8 @@ type executor struct {
 	log     *slog.Logger
 	changed func() // told when a state may have changed
 
+	containers containers
+
 	mu       sync.Mutex
 	desired  *store.ScheduleRecord // nil as long as this host was never told anything; guarded by mu
 	begun    reconcile.Started     // guarded by mu

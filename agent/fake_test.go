@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -30,13 +32,14 @@ type fakeRuntime struct {
 	starts  map[string]int
 	stops   map[string]int
 	slow    map[string]time.Duration // how long stopping a unit takes
+	files   map[string]unitfile.File // that were loaded
 	changed chan struct{}
 }
 
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		units: map[string]*runtime.Status{}, starts: map[string]int{}, stops: map[string]int{}, slow: map[string]time.Duration{},
-		changed: make(chan struct{}, 1),
+		files: map[string]unitfile.File{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -55,9 +58,16 @@ func (f *fakeRuntime) Load(_ context.Context, u runtime.Unit) error {
 		s = &runtime.Status{Name: u.Name, Load: "loaded", Active: "inactive", Sub: "dead", Since: time.Now()}
 		f.units[u.Name] = s
 	}
-	s.Hash = u.Hash
+	s.Hash, f.files[u.Name] = u.Hash, u.File
 	f.tell()
 	return nil
+}
+
+// file is what was loaded for a unit.
+func (f *fakeRuntime) file(name string) unitfile.File {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.files[name]
 }
 
 func (f *fakeRuntime) Start(_ context.Context, name string) error {
@@ -246,24 +256,34 @@ func (w *world) add(n int) *simHost {
 	return h
 }
 
+// find finds podman on hosts with an odd number.
+func (h *simHost) find(program string) (string, error) {
+	if program == "podman" && h.n%2 == 1 {
+		return "/usr/bin/podman", nil
+	}
+	return "", exec.ErrNotFound
+}
+
 // start starts the host's agent.
 func (h *simHost) start() {
 	h.conn = h.w.store.Client()
 	conn := h.conn
 	rep := &reporter{store: conn, id: id(h.n), log: quiet(), changed: newSignal(), again: newSignal()}
-	exec := &executor{
+	execute := &executor{
 		store: conn, id: id(h.n), runtime: h.runtime, log: quiet(), changed: rep.changed.raise,
 		files: files{dir: h.dir + "/files", store: conn}, last: lastSchedule{path: h.dir + "/schedule.json"},
 		started: startedUnits{path: h.dir + "/started.json", boot: h.boot},
+
+		containers: containers{systemd: true, find: h.find},
 	}
-	rep.states = exec.states
+	rep.states = execute.states
 	pres := &presence{
 		store: conn, id: id(h.n), ttl: control.SessionTTL(simLease), now: time.Now, log: quiet(), begun: rep.again.raise,
 		facts: roster.Facts{Hostname: fmt.Sprintf("node-%d", h.n)},
 	}
 	h.stop = h.w.background(func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
-		for _, run := range []func(context.Context) error{exec.run, rep.run, pres.run} {
+		for _, run := range []func(context.Context) error{execute.run, rep.run, pres.run} {
 			g.Go(func() error { return run(ctx) })
 		}
 		return g.Wait()

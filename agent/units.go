@@ -47,10 +47,14 @@ func chosenRuntime(root, systemd string) string {
 	return runtimeProcess
 }
 
-// newRuntime opens the runtime that the host's configuration names, or else that suits the host. env is for every unit.
+// runtimeName is the runtime that the host's configuration names, or else that suits the host.
+func (a *agent) runtimeName() string {
+	return cmp.Or(a.Runtime, chosenRuntime(a.root, bootedWithSystemd))
+}
+
+// newRuntime opens the host's runtime. env is for every unit.
 func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, error) {
-	name := cmp.Or(a.Runtime, chosenRuntime(a.root, bootedWithSystemd))
-	switch name {
+	switch name := a.runtimeName(); name {
 	case runtimeProcess:
 		return process.New(ctx, process.Config{
 			Dir:      filepath.Join(a.root, unitsPath),
@@ -62,6 +66,7 @@ func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, 
 		})
 	case runtimeSystemd:
 		return systemd.New(ctx, systemd.Config{Root: a.root, Env: append(env, "MUSTER_INSTANCE="+a.instance), Log: a.log})
+	default:
+		return nil, fmt.Errorf("this musterd cannot run units with %q; it has the runtimes process and systemd", name)
 	}
-	return nil, fmt.Errorf("this musterd cannot run units with %q; it has the runtimes process and systemd", name)
 }

@@ -176,6 +176,11 @@ func (e *executor) loadUnit(ctx context.Context, t reconcile.Task) error {
 	if err != nil {
 		return err
 	}
+	if file.IsContainer() {
+		if file, err = e.containers.render(t.Unit, file); err != nil {
+			return err
+		}
+	}
 	return e.runtime.Load(ctx, runtime.Unit{Name: t.Unit, Hash: t.File, File: file})
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/store"
@@ -92,7 +93,7 @@ func checkUnit(u api.Unit) error {
 	if u.Content == "" {
 		return nil
 	}
-	if _, _, err := unitfile.Parse(u.Name, []byte(u.Content)); err != nil {
+	if _, _, err := quadlet.Parse(u.Name, []byte(u.Content)); err != nil {
 		return badRequest("correct the unit file", "%v", err)
 	}
 	return nil

@@ -89,6 +89,9 @@ func TestPutUnit(t *testing.T) {
 		{"no type", api.Unit{Name: "web", Content: service}, 0, 400, ".service"},
 		{"bad state", api.Unit{Name: "a.service", Desired: "running"}, 0, 400, "launched"},
 		{"bad file", api.Unit{Name: "a.service", Content: "[Service]\nExecStart\n"}, 0, 400, "a.service:2"},
+		{"container", api.Unit{Name: "box.service", Content: "[Container]\nImage=localhost/box\n"}, api.Created, 0, ""},
+		{"bad container", api.Unit{Name: "box.service", Content: "[Container]\nImage=a.image\n"}, 0, 400, "box.service:2:7: `Image`: units of images"},
+		{"its file's name", api.Unit{Name: "box.container", Content: service}, 0, 400, ".service of the same name"},
 		{"too long", api.Unit{Name: "a.service", Content: strings.Repeat("#", 2<<20)}, 0, 400, "bytes"},
 	} {
 		got, err := a.PutUnit(t.Context(), step.unit)

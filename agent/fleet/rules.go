@@ -150,7 +150,8 @@ func (r *Rules) keep(item store.Item, missing map[string]string) {
 	for _, o := range parsed.Options {
 		if strings.HasPrefix(o.Section, "X-") {
 			kept.Options = append(kept.Options, o)
-		} else {
+		}
+		if !strings.HasPrefix(o.Section, "X-") || o.Name == "Engine" {
 			runs.Options = append(runs.Options, o)
 		}
 	}

@@ -42,7 +42,7 @@ func (p *parser) unit(path string, raw unitFile) {
 	if !p.isString(path + ".file") {
 		return
 	}
-	u := Unit{Name: filepath.Base(raw.File), File: p.Path(raw.File), Desired: p.desired(path, raw.Desired)}
+	u := Unit{Name: unitOf(filepath.Base(raw.File)), File: p.Path(raw.File), Desired: p.desired(path, raw.Desired)}
 	if raw.File == "" {
 		u.Name = ""
 	}
@@ -60,6 +60,14 @@ func (p *parser) unit(path string, raw unitFile) {
 	if len(p.Findings()) == before {
 		p.add(path, u, instances)
 	}
+}
+
+// unitOf is the unit of a file: that of a container, which is one of Quadlet's, is a service.
+func unitOf(file string) string {
+	if base, ok := strings.CutSuffix(file, ".container"); ok {
+		return base + ".service"
+	}
+	return file
 }
 
 func (p *parser) desired(path, state string) string {

@@ -43,16 +43,17 @@ func unitArgs(args []string) ([]unitArg, error) {
 
 func unitArgument(arg string) (unitArg, error) {
 	folder, base := filepath.Split(arg)
-	unit := unitArg{name: fullName(base)}
+	file := fullName(base)
+	unit := unitArg{name: unitfile.UnitName(file)}
 	if err := unitfile.CheckName(unit.name); err != nil {
 		return unit, usage("a unit's name ends in its type, like web.service or web@1.service", "cannot use `%s`: %w", arg, err)
 	}
 	var err error
-	if unit.path, err = fileOf(filepath.Join(folder, unit.name)); err != nil {
+	if unit.path, err = unitPath(folder, file); err != nil {
 		return unit, err
 	}
-	if template, ok := unitfile.Template(unit.name); ok && unit.path == "" {
-		if unit.template, err = fileOf(filepath.Join(folder, template)); err != nil {
+	if template, ok := unitfile.Template(file); ok && unit.path == "" {
+		if unit.template, err = unitPath(folder, template); err != nil {
 			return unit, err
 		}
 	}
@@ -60,6 +61,15 @@ func unitArgument(arg string) (unitArg, error) {
 		return unit, usage("write the file; a unit that is in the cluster already is named without a folder", "no file `%s`", arg)
 	}
 	return unit, nil
+}
+
+// unitPath returns the path of a unit's file, "" when there is none. That of a service may be one of a container.
+func unitPath(folder, name string) (string, error) {
+	path, err := fileOf(filepath.Join(folder, name))
+	if container, ok := unitfile.ContainerFile(name); ok && path == "" && err == nil {
+		return fileOf(filepath.Join(folder, container))
+	}
+	return path, err
 }
 
 // fileOf returns name when it is a file, and "" when there is none.
@@ -111,7 +121,7 @@ func matchUnits(args, known []string) ([]string, error) {
 
 func matchUnit(arg string, known []string) ([]string, error) {
 	if !strings.ContainsAny(arg, "*?[") {
-		name := fullName(path.Base(arg))
+		name := unitfile.UnitName(fullName(path.Base(arg)))
 		if err := unitfile.CheckName(name); err != nil {
 			return nil, usage("a unit's name ends in its type, like web.service or web@1.service", "cannot use `%s`: %w", arg, err)
 		}

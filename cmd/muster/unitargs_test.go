@@ -11,7 +11,7 @@ import (
 
 func TestUnitArgs(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"units/web@.service", "units/db.service", "here.service"} {
+	for _, name := range []string{"units/web@.service", "units/db.service", "here.service", "units/box.container", "units/pod@.container"} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,6 +35,14 @@ func TestUnitArgs(t *testing.T) {
 		},
 		{"template", []string{"units/web@.service"}, []unitArg{{name: "web@.service", path: "units/web@.service"}}},
 		{"the same twice", []string{"db", "db.service"}, []unitArg{{name: "db.service"}}},
+		{"container", []string{"units/box.container"}, []unitArg{{name: "box.service", path: "units/box.container"}}},
+		{"container by its service", []string{"units/box"}, []unitArg{{name: "box.service", path: "units/box.container"}}},
+		{
+			"instances of a container's template",
+			[]string{"units/pod@1.container", "units/pod@2"},
+			[]unitArg{{name: "pod@1.service", template: "units/pod@.container"}, {name: "pod@2.service", template: "units/pod@.container"}},
+		},
+		{"name of a container in the cluster", []string{"far.container"}, []unitArg{{name: "far.service"}}},
 		{"list", []string{"{a,b}.timer"}, []unitArg{{name: "a.timer"}, {name: "b.timer"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,7 +62,7 @@ func TestUnitArgsRefuses(t *testing.T) {
 	if err := os.MkdirAll("folder.service", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, arg := range []string{"units/none.service", "web.exe", "we b.service", "web@{1..service", "folder.service", "", "units/"} {
+	for _, arg := range []string{"units/none.service", "web.exe", "data.volume", "units/none.container", "we b.service", "web@{1..service", "folder.service", "", "units/"} {
 		_, err := unitArgs([]string{arg})
 		f := (*failure)(nil)
 		if !errors.As(err, &f) || f.status != statusUsage || f.hint == "" {
@@ -72,6 +80,7 @@ func TestMatchUnits(t *testing.T) {
 		{[]string{"web@?.service", "db"}, []string{"web@1.service", "web@2.service", "db.service"}},
 		{[]string{"web@{2,1}"}, []string{"web@2.service", "web@1.service"}},
 		{[]string{"nobody"}, []string{"nobody.service"}},
+		{[]string{"db.container"}, []string{"db.service"}},
 		{[]string{"web@1", "web@*"}, []string{"web@1.service", "web@2.service"}},
 	} {
 		got, err := matchUnits(tt.args, known)

@@ -30,7 +30,8 @@ type fleet interface {
 	Fleet(ctx context.Context, path string, into any) error
 }
 
-const unitsLong = `units are what runs on the cluster: systemd unit files, with fleet's [X-Fleet] section to say where.
+const unitsLong = `units are what runs on the cluster: systemd unit files, with fleet's [X-Fleet] section to say where, and Quadlet's
+.container files: web.container is the unit web.service, which its host makes for podman or docker.
 
 A unit is known to the cluster once it is submitted, has a host once it is loaded, and runs once it is started:
 

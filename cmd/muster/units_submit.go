@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cloudconfig/finding"
 )
@@ -109,7 +110,7 @@ func (c *cli) checkUnit(name, path string, content []byte, mistakes *finding.Fin
 
 // readUnit finds what is wrong with a unit file, with its path in place of its name.
 func readUnit(name, path string, content []byte) (warnings, found finding.Findings) {
-	file, warnings, err := unitfile.Parse(name, content)
+	file, warnings, err := quadlet.Parse(name, content)
 	switch {
 	case err == nil:
 		_, found = file.Requirements(name)
