@@ -180,6 +180,17 @@ func TestStatus(t *testing.T) {
 			"loaded", "failed", "cannot execute /no: exit status 203/EXEC",
 		},
 		{
+			"engine of containers",
+			unit{properties: failed("exit-code", exited, 125), ran: commands{mainSetting: {{path: "/usr/bin/podman", code: exited, status: 125}}}},
+			"loaded", "failed", "exit status 125 of podman: it cannot make the container: an image that the host lacks, " +
+				"a name or a port that is taken, a bad option; its log tells more",
+		},
+		{
+			"its status of something else",
+			unit{properties: failed("exit-code", exited, 125), ran: commands{mainSetting: {{path: "/a", code: exited, status: 125}}}},
+			"loaded", "failed", "exit status 125",
+		},
+		{
 			"before the start",
 			unit{properties: failed("exit-code", 0, 0), ran: commands{"ExecStartPre": {{path: "/a", code: exited}, {path: "/b", code: exited, status: 4}}}},
 			"loaded", "failed", "ExecStartPre: exit status 4",

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +34,7 @@ const (
 
 // needsCommands says whether the reason of a unit's failure is only in its commands.
 func (p *properties) needsCommands() bool {
-	return p.failing() && (isExit(p.Result) && !p.mainFailed() || p.mainStatus() == exitExec)
+	return p.failing() && (isExit(p.Result) && !p.mainFailed() || p.mainStatus() == exitExec || engineSays[p.mainStatus()] != "")
 }
 
 // failing says whether the result counts: it stays while systemd waits to start the unit once more.
@@ -140,6 +141,9 @@ func (e execution) String() string {
 	case e.status == exitExec && e.path != "":
 		return "cannot execute " + e.path + ": exit status 203/EXEC"
 	}
+	if words, ok := engineSays[e.status]; ok && slices.Contains(engines, filepath.Base(e.path)) {
+		return fmt.Sprintf("exit status %d of %s: %s; its log tells more", e.status, filepath.Base(e.path), words)
+	}
 	if name, ok := exitNames[e.status]; ok {
 		return fmt.Sprintf("exit status %d/%s", e.status, name)
 	}
@@ -152,6 +156,16 @@ func signalName(n int32) string {
 	}
 	return fmt.Sprintf("signal %d", n)
 }
+
+// engines run containers, and engineSays is what some of their exit statuses mean (podman-run(1), "Exit Status").
+var (
+	engines    = []string{"podman", "docker"}
+	engineSays = map[int32]string{
+		125: "it cannot make the container: an image that the host lacks, a name or a port that is taken, a bad option",
+		126: "the container's command cannot be run",
+		127: "the container's command is not there",
+	}
+)
 
 // exitExec is the exit status of a process whose program systemd could not run.
 const exitExec = 203
