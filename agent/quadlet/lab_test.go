@@ -169,7 +169,7 @@ Volume=/srv/data:/data:ro
 Volume=cache:/cache
 Environment=GREETING="two words" INSTANCE=%i
 Exec=/bin/sh -c 'echo "$$GREETING of $$MUSTER_HOST in $$INSTANCE" > /cache/env; exec /bin/busybox httpd -f -p 80 -h /'
-StopTimeout=1
+StopSignal=SIGKILL
 [Service]
 Restart=always
 RestartSec=100ms
@@ -214,7 +214,7 @@ func TestContainersOfSystemd(t *testing.T) {
 // serves asks the published port.
 func (h *host) serves(path, want string) {
 	h.Helper()
-	got := h.sh("curl", "--silent", "--show-error", "--fail", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", "--max-time", "5",
+	got := h.sh("curl", "--silent", "--fail", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", "--max-time", "5",
 		"http://127.0.0.1:8080/"+path)
 	if strings.TrimSpace(got) != want {
 		h.Errorf("%s has %q, want %q", path, got, want)
@@ -249,19 +249,19 @@ func TestContainersWordForWord(t *testing.T) {
 Image=localhost/busybox
 Pull=never
 Network=none
-StopTimeout=1
+StopSignal=SIGKILL
 Environment="QUOTES=\"'" 'BACK=\\' PERCENT=100%% DOLLAR=$$HOME
-Exec=/bin/sh -c 'for a; do echo "<$$a>"; done; echo "env<$$QUOTES><$$BACK><$$PERCENT><$$DOLLAR>"; exec /bin/busybox sleep 1000' \
+Exec=/bin/sh -c 'for a; do echo "[$$a]"; done; echo "env[$$QUOTES][$$BACK][$$PERCENT][$$DOLLAR]"; exec /bin/busybox sleep 1000' \
   name "two  words" 'sing"le' "dou'ble" back\\slash tab\tend "" ; "%i" %%i ${SET} $SPLIT $$SET é {a,b} * #no -x
 [Service]
 Environment="SET=a b" "SPLIT=c d"
 `
 	h.start("words@7.service", text, quadlet.Host{Engine: "podman", Path: "/usr/bin/podman", Systemd: true})
 	h.wait("words@7.service", running)
-	log := h.logged("words@7.service", "env<")
+	log := h.logged("words@7.service", "env[")
 	want := []string{
-		"<two  words>", `<sing"le>`, `<dou'ble>`, `<back\slash>`, "<tab\tend>", "<>", "<;>", "<7>", "<%i>", "<a b>", "<c>", "<d>", "<$SET>",
-		"<é>", "<{a,b}>", "<*>", "<#no>", "<-x>", `env<"'><\><100%><$HOME>`,
+		"[two  words]", `[sing"le]`, `[dou'ble]`, `[back\slash]`, "[tab\tend]", "[]", "[;]", "[7]", "[%i]", "[a b]", "[c]", "[d]", "[$SET]",
+		"[é]", "[{a,b}]", "[*]", "[#no]", "[-x]", `env["'][\][100%][$HOME]`,
 	}
 	if !strings.Contains(log, strings.Join(want, "\n")) {
 		t.Errorf("the container has\n%s\nwant\n%s", log, strings.Join(want, "\n"))
