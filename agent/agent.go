@@ -205,7 +205,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 		voters:  a.members.voters,
 		probe:   a.prober.probe,
 		alive:   a.presence.alive.Load,
-		logs:    logReader{runtime: a.runtime},
+		logs:    newLogReader(a.runtime, a.self.Name),
 		log:     a.log,
 	}
 	server := &api.Server{

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os/exec"
 	"slices"
@@ -133,9 +132,8 @@ func (f *fakeRuntime) List(context.Context) ([]runtime.Status, error) {
 
 func (f *fakeRuntime) Changed() <-chan struct{} { return f.changed }
 
-func (f *fakeRuntime) Logs(_ context.Context, name string, lines int, _ bool, w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s %d\n", name, lines)
-	return err
+func (f *fakeRuntime) Logs(_ context.Context, name string, q runtime.LogQuery, yield func([]runtime.LogEntry) error) error {
+	return yield([]runtime.LogEntry{{Message: fmt.Appendf(nil, "%s %d", name, q.Lines)}})
 }
 
 func (f *fakeRuntime) Close() error { return nil }

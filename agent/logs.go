@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/journal"
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/roster"
@@ -18,7 +20,16 @@ import (
 // logReader finds what a unit printed: here, or at the host that runs it. Only voters may ask other hosts.
 type logReader struct {
 	runtime runtime.Runtime
-	control *tls.Config // a voter's privileged client; nil on hosts that do not vote
+	host    string        // name of this one
+	control *tls.Config   // a voter's privileged client; nil on hosts that do not vote
+	readers chan struct{} // as many as may read at once here
+}
+
+// maxReaders is how many read units' logs here at once. Each may have a journalctl.
+const maxReaders = 64
+
+func newLogReader(rt runtime.Runtime, host string) logReader {
+	return logReader{runtime: rt, host: host, readers: make(chan struct{}, maxReaders)}
 }
 
 // Logs copies what a unit printed to w. With o.Host it is this host's own affair if it is named; the host that a voter
@@ -26,6 +37,12 @@ type logReader struct {
 func (s *service) Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error {
 	if err := unitfile.CheckName(name); err != nil {
 		return api.Errorf(http.StatusBadRequest, "see `muster units`", "%v", err)
+	}
+	if _, err := journal.ParseFormat(o.Output); err != nil {
+		return api.Errorf(http.StatusBadRequest, "see `muster logs --help`", "%v", err)
+	}
+	if _, err := journal.ParseLevels(o.Priority); err != nil {
+		return api.Errorf(http.StatusBadRequest, "see `muster logs --help`", "%v", err)
 	}
 	if o.Host == s.self.Host {
 		return s.logs.local(ctx, name, o, w)
@@ -79,10 +96,33 @@ func (l logReader) local(ctx context.Context, name string, o api.LogOptions, w i
 	if !slices.ContainsFunc(units, func(u runtime.Status) bool { return u.Name == name }) {
 		return api.Errorf(http.StatusNotFound, "`muster status` tells where it is", "unit %s is not on this host", name)
 	}
+	select {
+	case l.readers <- struct{}{}:
+		defer func() { <-l.readers }()
+	default:
+		return api.Errorf(http.StatusTooManyRequests, "end some of them (`muster logs -f`)",
+			"%d readers of logs are on host %s already", maxReaders, l.host)
+	}
 	if _, err := w.Write(nil); err != nil {
 		return err
 	}
-	return l.runtime.Logs(ctx, name, o.Lines, o.Follow, w)
+	return l.show(ctx, name, o, w)
+}
+
+// show writes the log of a unit of this host, in batches, as fast as they are read: what waits is the journal's reader,
+// never what writes to the journal.
+func (l logReader) show(ctx context.Context, name string, o api.LogOptions, w io.Writer) error {
+	format, err := journal.ParseFormat(o.Output)
+	if err != nil {
+		return err
+	}
+	levels, err := journal.ParseLevels(o.Priority)
+	if err != nil {
+		return err
+	}
+	out := journal.Writer{W: w, Format: format, Host: l.host, Unit: name, Zone: time.Local}
+	q := runtime.LogQuery{Lines: o.Lines, Since: o.Since, Levels: levels, System: format != journal.Cat, Follow: o.Follow}
+	return l.runtime.Logs(ctx, name, q, out.Write)
 }
 
 func (l logReader) remote(ctx context.Context, h roster.Host, name string, o api.LogOptions, w io.Writer) error {

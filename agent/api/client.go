@@ -177,6 +177,15 @@ func (c *Client) Logs(ctx context.Context, name string, o LogOptions, w io.Write
 	if o.Follow {
 		q.Set("follow", "1")
 	}
+	if !o.Since.IsZero() {
+		q.Set("since", o.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if o.Priority != "" {
+		q.Set("priority", o.Priority)
+	}
+	if o.Output != "" {
+		q.Set("output", o.Output)
+	}
 	resp, err := c.do(ctx, request{method: http.MethodGet, path: unitPath(name) + "/logs?" + q.Encode(), voter: true})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 func (s *Server) getStatus(w http.ResponseWriter, r *http.Request, _ Caller) error {
@@ -86,6 +87,13 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request, _ Caller) error
 			return Errorf(http.StatusBadRequest, "give a number, negative for all", "lines=%s is not a number", text)
 		}
 		o.Lines = n
+	}
+	o.Priority, o.Output = q.Get("priority"), q.Get("output")
+	if text := q.Get("since"); text != "" {
+		var err error
+		if o.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return Errorf(http.StatusBadRequest, "write it as in RFC 3339: 2026-01-02T15:04:05Z", "since=%s is no time", text)
+		}
 	}
 	out := &textStream{w: w, control: http.NewResponseController(w)}
 	err := s.Fleet.Logs(r.Context(), r.PathValue("name"), o, out)

@@ -188,9 +188,15 @@ const (
 
 // LogOptions choose what Logs shows.
 type LogOptions struct {
-	Host   string // name, for units that run on several hosts; "" for any
-	Lines  int    // the last ones; negative for all
-	Follow bool   // go on with what is printed later
+	Host   string    // name, for units that run on several hosts; "" for any
+	Lines  int       // the last ones; negative for all
+	Follow bool      // go on with what is printed later
+	Since  time.Time // nothing older; zero for no such bound
+	// Priority is the least severe to show, a name of syslog's (emerg ... debug) or its number; "" for all.
+	Priority string
+	// Output is how entries are shown: cat, short, short-iso or json (agent/journal); "" for cat, which is what the unit wrote
+	// and nothing else. The others also have what systemd said of it.
+	Output string
 }
 
 // Error is the body of every answer that is not 2xx.

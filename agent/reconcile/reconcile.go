@@ -4,7 +4,10 @@
 //
 // It does not keep units running: that is the runtime's (Restart=). A unit that was started and has failed or exited
 // since is left alone until it is wanted anew, with other content or after it was not to run. So a plan needs to know
-// what was started (Started). It does not know files, the store, or whether a schedule may be believed: whoever has no
+// what was started (Started). A unit that shall be loaded only is stopped if it was started from here: what a timer, a
+// socket or a unit that requires it has started is what it was loaded for.
+//
+// It does not know files, the store, or whether a schedule may be believed: whoever has no
 // schedule must not plan with an empty one, for that stops everything.
 package reconcile
 
@@ -47,9 +50,11 @@ type Started map[string]string
 
 // Done notes a task that the runtime has carried out.
 func (s Started) Done(t Task) {
-	if t.Kind == Start {
+	switch {
+	case t.Kind == Start:
 		s[t.Unit] = t.File
-	} else {
+	case t.Kind == Load && s[t.Unit] == t.File: // only the file was gone
+	default:
 		delete(s, t.Unit)
 	}
 }
@@ -106,6 +111,8 @@ func (p *plan) add(kind Kind, unit, file, reason string) {
 func (p *plan) launch(want store.ScheduledUnit, status runtime.Status, known bool) {
 	reason := p.replace(want, status, known)
 	switch {
+	case reason == reasonGone && (isUp(status) || p.started[want.Name] == want.File):
+		p.still[want.Name] = want.File
 	case reason != "":
 		p.add(Start, want.Name, want.File, reason)
 	case status.Load == loadError:
@@ -117,24 +124,33 @@ func (p *plan) launch(want store.ScheduledUnit, status runtime.Status, known boo
 	}
 }
 
-// load plans for a unit that shall be there, stopped.
+// load plans for a unit that shall be there, for others to start. That it was started is remembered until it is stopped.
 func (p *plan) load(want store.ScheduledUnit, status runtime.Status, known bool) {
-	if p.replace(want, status, known) == "" && !isDown(status) {
-		p.add(Stop, want.Name, "", "it is to be loaded only")
+	reason := p.replace(want, status, known)
+	file, ours := p.started[want.Name]
+	if !ours || isDown(status) || reason != "" && reason != reasonGone {
+		return
 	}
+	p.add(Stop, want.Name, "", "it is to be loaded only")
+	p.still[want.Name] = file
 }
+
+// reasonGone is that somebody removed the file of a unit. It is written once more, and what runs goes on.
+const reasonGone = "its file is gone from the host"
 
 // replace plans so that the runtime has the wanted content, and says why it had not.
 func (p *plan) replace(want store.ScheduledUnit, status runtime.Status, known bool) (reason string) {
 	switch {
-	case !known || status.Load == loadNotFound:
+	case !known:
 		reason = "it is new here"
+	case status.Load == loadNotFound && status.Hash == want.File:
+		reason = reasonGone
 	case status.Hash != want.File:
 		reason = "its content has changed"
 	default:
 		return ""
 	}
-	if known && !isDown(status) {
+	if known && !isDown(status) && reason != reasonGone {
 		p.add(Stop, want.Name, "", reason)
 	}
 	p.add(Load, want.Name, want.File, reason)

@@ -97,7 +97,13 @@ func TestPlan(t *testing.T) {
 		"running, to be loaded only": {
 			desired: []store.ScheduledUnit{want("a", "1", loaded), want("b", "1", loaded), want("c", "1", loaded)},
 			actual:  []runtime.Status{have("a", "1", "active"), have("b", "1", "activating"), have("c", "1", "inactive")},
+			started: Started{"a": "1", "b": "1", "c": "1"},
 			want:    []string{"stop a: it is to be loaded only", "stop b: it is to be loaded only"},
+			still:   Started{"a": "1", "b": "1"},
+		},
+		"running, to be loaded, started by a timer or a unit that requires it": {
+			desired: []store.ScheduledUnit{want("a", "1", loaded), want("b", "1", loaded)},
+			actual:  []runtime.Status{have("a", "1", "active"), have("b", "1", "activating")},
 		},
 		"no longer scheduled": {
 			desired: []store.ScheduledUnit{want("c", "1", inactive), want("d", "1", inactive)},
@@ -121,7 +127,27 @@ func TestPlan(t *testing.T) {
 		"the runtime has lost the file": {
 			desired: []store.ScheduledUnit{want("a", "1", launched)},
 			actual:  []runtime.Status{withLoad(have("a", "1", "inactive"), "not-found")},
-			want:    []string{"load a 1: it is new here", "start a 1: it is new here"},
+			want:    []string{"load a 1: its file is gone from the host", "start a 1: its file is gone from the host"},
+		},
+		"the runtime has lost the files of units that run or did": {
+			desired: []store.ScheduledUnit{want("a", "1", launched), want("b", "1", launched), want("c", "1", loaded)},
+			actual: []runtime.Status{
+				withLoad(have("a", "1", "active"), "not-found"), withLoad(have("b", "1", "failed"), "not-found"),
+				withLoad(have("c", "1", "active"), "not-found"),
+			},
+			started: Started{"b": "1"},
+			want: []string{
+				"load a 1: its file is gone from the host", "load b 1: its file is gone from the host",
+				"load c 1: its file is gone from the host",
+			},
+			still: Started{"a": "1", "b": "1"},
+		},
+		"the runtime has lost a file that others take the place of": {
+			desired: []store.ScheduledUnit{want("a", "2", launched)},
+			actual:  []runtime.Status{withLoad(have("a", "1", "active"), "not-found")},
+			want: []string{
+				"stop a: its content has changed", "load a 2: its content has changed", "start a 2: its content has changed",
+			},
 		},
 		"the runtime cannot read the file": {
 			desired: []store.ScheduledUnit{want("a", "1", launched)},
@@ -166,6 +192,7 @@ func render(tasks []Task) []string {
 type host struct {
 	*rapid.T
 	units map[string]runtime.Status
+	ours  map[string]bool // units that run because this agent started them
 }
 
 func (h *host) list() []runtime.Status {
@@ -188,6 +215,7 @@ func (h *host) do(task Task) {
 			h.Fatalf("stop of %s, which is %q", task.Unit, status.Active)
 		}
 		status.Active = "inactive"
+		delete(h.ours, task.Unit)
 	case Unload:
 		if !known || !isDown(status) {
 			h.Fatalf("unload of %s, which is %q", task.Unit, status.Active)
@@ -208,6 +236,7 @@ func (h *host) do(task Task) {
 		}
 		if status.Load != "error" {
 			status.Active = rapid.SampledFrom([]string{"active", "activating", "failed", "inactive"}).Draw(h.T, "becomes")
+			h.ours[task.Unit] = true
 		}
 	}
 	h.units[task.Unit] = status
@@ -233,7 +262,7 @@ func genSchedule(t *rapid.T) []store.ScheduledUnit {
 // TestPlanConverges follows a host through schedules, tasks that fail, agents that forget, and units that crash.
 func TestPlanConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &host{T: t, units: map[string]runtime.Status{}}
+		h := &host{T: t, units: map[string]runtime.Status{}, ours: map[string]bool{}}
 		for _, name := range names {
 			if rapid.Bool().Draw(t, "there") {
 				active := rapid.SampledFrom([]string{"active", "activating", "deactivating", "inactive", "failed"}).Draw(t, "is")
@@ -245,6 +274,7 @@ func TestPlanConverges(t *testing.T) {
 			desired := genSchedule(t)
 			if h.chance("the agent restarts", 4) {
 				started = Started{}
+				clear(h.ours)
 			}
 			started = h.run(desired, started, true)
 			started = h.run(desired, started, false)
@@ -289,7 +319,7 @@ func (h *host) check(desired []store.ScheduledUnit) {
 	}
 	for _, w := range desired {
 		s, ok := h.units[w.Name]
-		if !ok || s.Hash != w.File || w.Desired == loaded && !isDown(s) {
+		if !ok || s.Hash != w.File || w.Desired == loaded && !isDown(s) && h.ours[w.Name] {
 			h.Fatalf("scheduled %+v, have %+v", w, s)
 		}
 	}

@@ -5,7 +5,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"github.com/musterhq/muster/agent/unitfile"
@@ -25,7 +24,7 @@ type Status struct {
 	// RunningHash is of the contents that the unit was started with, "" while it is neither active nor on its way
 	// there or back. It differs from Hash when the contents were replaced since: the unit wants a restart.
 	RunningHash string
-	Load        string // loaded; error: the contents cannot be run here, Reason says why
+	Load        string // loaded; error: the contents cannot be run here, Reason says why; not-found: somebody removed them
 	Active      string // active, reloading, inactive, failed, activating, deactivating
 	Sub         string // running, exited, dead, failed, start-pre, auto-restart, ...
 	Reason      string // why it is so, when there is something to say: "exit status 3", "start limit hit"
@@ -71,9 +70,10 @@ type Runtime interface {
 	List(ctx context.Context) ([]Status, error)
 	// Changed delivers a token after any unit's status may have changed. Tokens coalesce.
 	Changed() <-chan struct{}
-	// Logs copies what the unit printed: the last lines (all when negative), and with follow everything to come until
-	// ctx ends.
-	Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error
+	// Logs hands what the unit printed to yield, oldest first, in batches: what was there to be read at once, some 100 kB
+	// at most, valid during the call only. An error of yield ends it and is returned. A yield that takes its time holds up
+	// nothing but this call. With q.Follow it goes on until ctx ends, whether or not the unit runs.
+	Logs(ctx context.Context, name string, q LogQuery, yield func([]LogEntry) error) error
 	// Close stops supervising and leaves units running.
 	Close() error
 }

@@ -60,7 +60,8 @@ func (c *cli) unitsCommand() *cobra.Command {
 // cluster's and `list` would say too little.
 func (c *cli) unitVerbs(top bool) []*cobra.Command {
 	verbs := []*cobra.Command{
-		c.submitCommand(), c.startCommand(), c.stopCommand(), c.destroyCommand(), c.catCommand(), c.logsCommand(), c.whyCommand(),
+		c.submitCommand(), c.startCommand(), c.stopCommand(), c.destroyCommand(), c.catCommand(), c.logsCommand(), c.journalCommand(),
+		c.whyCommand(),
 	}
 	if top {
 		return verbs

@@ -34,7 +34,7 @@ const (
 // The goals of the verbs.
 var (
 	goalRunning = goal{"running", wants(store.DesiredLaunched, api.UnitRunning, api.UnitExited)}
-	goalLoaded  = goal{"loaded", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed)}
+	goalLoaded  = goal{"loaded", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed, api.UnitRunning, api.UnitExited)}
 	goalStopped = goal{"stopped", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed)}
 	goalIdle    = goal{"unloaded", wants(store.DesiredInactive, api.UnitInactive)}
 	goalGone    = goal{"destroyed", func(entries []api.UnitStatus) verdict {

@@ -30,8 +30,9 @@ func (d definition) known() bool { return d.Text != "" || d.problem != "" }
 // define reads contents. It never fails: what cannot be run has a problem.
 func define(name string, c contents, host unitfile.HostSpecifiers) definition {
 	d := definition{contents: c}
-	if filepath.Ext(name) != ".service" {
-		d.problem = "only .service units run as plain processes"
+	if kind := filepath.Ext(name); kind != ".service" {
+		d.problem = "a " + kind + " needs systemd, and this host runs units as plain processes, which only a .service can be: " +
+			"give it hosts with systemd (MachineMetadata=)"
 		return d
 	}
 	f, _, err := unitfile.Parse(name, []byte(c.Text))

@@ -37,6 +37,7 @@
 //	unit.json     what is loaded
 //	state.json    phase, processes, deadlines, result
 //	log, log.1    what it printed, the newest up to the size limit, and what was before
+//	log*.times    when these grew, as lines that a unit prints have no times
 //	starts.jsonl  every start: time, unit, instance, host, pid, hash
 //	exit-*        second choice for exit statuses, see above
 //

@@ -15,9 +15,9 @@ import (
 	"github.com/musterhq/muster/agent/unitfile"
 )
 
-// Logs implements runtime.Runtime. Lines are as the unit wrote them. Units that were unloaded not long ago still have
-// theirs.
-func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error {
+// Logs implements runtime.Runtime. Units that were unloaded not long ago still have theirs. Nothing but the unit itself
+// writes to its log, so there is no more with q.System.
+func (rt *Runtime) Logs(ctx context.Context, name string, q runtime.LogQuery, yield func([]runtime.LogEntry) error) error {
 	if err := unitfile.CheckName(name); err != nil {
 		return fmt.Errorf("cannot read logs: %w", err)
 	}
@@ -29,85 +29,19 @@ func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool
 	defer cancel(nil)
 	stop := context.AfterFunc(rt.ctx, func() { cancel(errClosed) })
 	defer stop()
-	t := tail{dir: dir, w: w}
-	err := t.last(lines)
-	if err == nil && follow {
+	t := newTail(dir, q, yield)
+	err := t.history(q)
+	switch {
+	case err != nil:
+	case q.Follow:
 		err = t.follow(ctx, rt.grown)
+	default:
+		err = t.lines.End()
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read the log of %s: %w", name, err)
 	}
 	return nil
-}
-
-// tail copies from the log of a unit.
-type tail struct {
-	dir    string
-	w      io.Writer
-	offset int64 // of what comes next in the log
-}
-
-// last copies the last lines of both logs, all of them when lines is negative.
-func (t *tail) last(lines int) error {
-	older, newer := filepath.Join(t.dir, oldLogFile), filepath.Join(t.dir, logFile)
-	from, found, err := tailOffset(newer, lines)
-	if err != nil {
-		return err
-	}
-	if lines < 0 || found < lines {
-		rest := lines
-		if lines >= 0 {
-			rest = lines - found
-		}
-		begin, _, err := tailOffset(older, rest)
-		if err == nil {
-			_, err = copyFrom(t.w, older, begin)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	t.offset, err = copyFrom(t.w, newer, from)
-	return err
-}
-
-// follow copies what is written, until ctx ends.
-func (t *tail) follow(ctx context.Context, grown *notifier) error {
-	path := filepath.Join(t.dir, logFile)
-	for {
-		news, forget, err := grown.next(path)
-		if err != nil {
-			return err
-		}
-		if err := t.catchUp(path); err != nil {
-			forget()
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			forget()
-			if errors.Is(context.Cause(ctx), errClosed) {
-				return errClosed
-			}
-			return nil
-		case <-news:
-		}
-	}
-}
-
-func (t *tail) catchUp(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.Size() < t.offset { // moved to log.1
-		if _, err := copyFrom(t.w, filepath.Join(t.dir, oldLogFile), t.offset); err != nil {
-			return err
-		}
-		t.offset = 0
-	}
-	t.offset, err = copyFrom(t.w, path, t.offset)
-	return err
 }
 
 // copyFrom copies a file from an offset on and returns where it ended. A missing file is empty.
@@ -175,7 +109,7 @@ func tailOffset(path string, lines int) (offset int64, found int, err error) {
 // logPause is how long a log that grows is left alone between two looks at its size.
 const logPause = time.Second
 
-// boundLog moves the log out of the way whenever it has become too large. It copies and truncates, because the unit
+// boundLog notes when the log grew, and moves it out of the way whenever it has become too large. It copies and truncates, because the unit
 // has the file open. What is written between the last look at the file and the cut, microseconds later, is lost.
 func (u *unit) boundLog(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -184,7 +118,7 @@ func (u *unit) boundLog(ctx context.Context) {
 			u.log.Warn("cannot watch the size of a log", "error", err)
 			return
 		}
-		if info, err := os.Stat(u.path(logFile)); err == nil && info.Size() > u.rt.config.LogLimit {
+		if u.noteTime(); u.noted > u.rt.config.LogLimit {
 			if err := u.moveLog(); err != nil {
 				u.log.Warn("cannot move a log", "error", err)
 			}
@@ -195,6 +129,7 @@ func (u *unit) boundLog(ctx context.Context) {
 			return
 		case <-news:
 		}
+		u.noteTime()
 		pause := time.NewTimer(logPause)
 		select {
 		case <-ctx.Done():
@@ -224,6 +159,9 @@ func (u *unit) moveLog() error {
 		return err
 	}
 	if err := os.Rename(u.path(oldLogFile)+".new", u.path(oldLogFile)); err != nil {
+		return err
+	}
+	if err := os.Rename(u.path(timesFile), u.path(oldTimesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.Truncate(u.path(logFile), 0)

@@ -34,6 +34,8 @@ type unit struct {
 	waiters []chan<- error
 	notify  *notifySocket
 	tasks   sync.WaitGroup
+
+	noted int64 // size of the log whose time is noted; boundLog's
 }
 
 // request is a call of the Runtime interface.

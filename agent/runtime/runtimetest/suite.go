@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +49,8 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"ExitWhileClosed", testExitWhileClosed},
 		{"Logs", testLogs},
 		{"FollowLogs", testFollowLogs},
+		{"ChooseLogs", testChooseLogs},
+		{"LogsOfReaders", testLogsOfReaders},
 		{"ManyAtOnce", testManyAtOnce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,11 +200,23 @@ func (h *Host) AwaitState(name, active, sub string) runtime.Status {
 // Log returns everything that a unit wrote.
 func (h *Host) Log(name string) string {
 	h.Helper()
-	var b bytes.Buffer
-	if err := h.Logs(h.context(), name, -1, false, &b); err != nil {
+	text, err := h.Lines(h.context(), name, runtime.LogQuery{Lines: -1})
+	if err != nil {
 		h.Fatal(err)
 	}
-	return b.String()
+	return text
+}
+
+// Lines returns the messages of a unit's log, each with a newline.
+func (h *Host) Lines(ctx context.Context, name string, q runtime.LogQuery) (string, error) {
+	var b bytes.Buffer
+	err := h.Logs(ctx, name, q, func(entries []runtime.LogEntry) error {
+		for _, e := range entries {
+			b.Write(append(e.Message[:len(e.Message):len(e.Message)], '\n'))
+		}
+		return nil
+	})
+	return b.String(), err
 }
 
 // AwaitLog waits until a unit has written a line that begins with a word, and returns what follows in that line.
@@ -217,13 +230,13 @@ func (h *Host) AwaitLogs(name, word string, n int) []string {
 	h.Helper()
 	ctx, cancel := context.WithCancel(h.context())
 	defer cancel()
-	lines := &lineWriter{found: make(chan string, 1000), word: word}
+	found := make(chan string, 1000)
 	done := make(chan error, 1)
-	go func() { done <- h.Logs(ctx, name, -1, true, lines) }()
+	go func() { done <- h.Logs(ctx, name, runtime.LogQuery{Lines: -1, Follow: true}, find(word, found)) }()
 	var all []string
 	for len(all) < n {
 		select {
-		case rest := <-lines.found:
+		case rest := <-found:
 			all = append(all, rest)
 		case err := <-done:
 			h.Fatalf("%s wrote %q %d of %d times (%v); its log is\n%s", name, word, len(all), n, err, h.Log(name))
@@ -234,24 +247,15 @@ func (h *Host) AwaitLogs(name, word string, n int) []string {
 	return all
 }
 
-// lineWriter finds whole lines that begin with a word.
-type lineWriter struct {
-	rest  string
-	word  string
-	found chan string
-}
-
-func (l *lineWriter) Write(p []byte) (int, error) {
-	l.rest += string(p)
-	for {
-		line, rest, ok := strings.Cut(l.rest, "\n")
-		if !ok {
-			return len(p), nil
+// find delivers what follows a word at the beginning of an entry.
+func find(word string, found chan<- string) func([]runtime.LogEntry) error {
+	return func(entries []runtime.LogEntry) error {
+		for _, e := range entries {
+			if after, ok := strings.CutPrefix(string(e.Message), word); ok {
+				found <- strings.TrimSpace(after)
+			}
 		}
-		l.rest = rest
-		if after, ok := strings.CutPrefix(line, l.word); ok {
-			l.found <- strings.TrimSpace(after)
-		}
+		return nil
 	}
 }
 
@@ -449,7 +453,7 @@ func testNotLoaded(t *testing.T, h *Host) {
 	if err := h.Unload(ctx, "a.service"); err != nil {
 		t.Errorf("Unload: %v", err)
 	}
-	if err := h.Logs(ctx, "a.service", 1, false, io.Discard); !errors.Is(err, runtime.ErrNotLoaded) {
+	if _, err := h.Lines(ctx, "a.service", runtime.LogQuery{Lines: 1}); !errors.Is(err, runtime.ErrNotLoaded) {
 		t.Errorf("Logs: %v", err)
 	}
 }
@@ -563,9 +567,8 @@ func testLogs(t *testing.T, h *Host) {
 	h.AwaitLog("a.service", "err")
 	h.AwaitState("a.service", "inactive", "dead")
 	for lines, want := range map[int]string{-1: "1\n2\n3\n4\n5\nerr\n", 0: "", 1: "err\n", 3: "4\n5\nerr\n", 9: "1\n2\n3\n4\n5\nerr\n"} {
-		var b bytes.Buffer
-		if err := h.Logs(h.context(), "a.service", lines, false, &b); err != nil || b.String() != want {
-			t.Errorf("the last %d lines: %q, %v; want %q", lines, b.String(), err, want)
+		if got, err := h.Lines(h.context(), "a.service", runtime.LogQuery{Lines: lines}); err != nil || got != want {
+			t.Errorf("the last %d lines: %q, %v; want %q", lines, got, err, want)
 		}
 	}
 	h.Open()
@@ -578,15 +581,15 @@ func testLogs(t *testing.T, h *Host) {
 func testFollowLogs(t *testing.T, h *Host) {
 	h.LoadUnit("a.service", Server)
 	ctx, cancel := context.WithCancel(h.context())
-	lines := &lineWriter{found: make(chan string, 1000), word: ""}
+	found := make(chan string, 1000)
 	done := make(chan error, 1)
-	go func() { done <- h.Logs(ctx, "a.service", 0, true, lines) }()
+	go func() { done <- h.Logs(ctx, "a.service", runtime.LogQuery{Follow: true}, find("", found)) }()
 	h.StartUnit("a.service")
-	if line := <-lines.found; !strings.HasPrefix(line, "up") {
+	if line := <-found; !strings.HasPrefix(line, "up") {
 		t.Errorf("got %q", line)
 	}
 	h.StopUnit("a.service")
-	if line := <-lines.found; line != "bye" {
+	if line := <-found; line != "bye" {
 		t.Errorf("got %q", line)
 	}
 	cancel()

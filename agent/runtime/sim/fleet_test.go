@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -213,13 +212,13 @@ func TestRuntime(t *testing.T) {
 	if err := r.Unload(ctx, name); !errors.Is(err, runtime.ErrActive) {
 		t.Errorf("unload of what runs: %v", err)
 	}
-	if err := r.Logs(ctx, name, 1, false, io.Discard); err != nil {
+	if err := r.Logs(ctx, name, runtime.LogQuery{Lines: 1}, nil); err != nil {
 		t.Error(err)
 	}
 	if err := errors.Join(r.Stop(ctx, name), r.Unload(ctx, name), r.Close()); err != nil {
 		t.Error(err)
 	}
-	if err := r.Logs(ctx, name, 1, false, io.Discard); !errors.Is(err, runtime.ErrNotLoaded) {
+	if err := r.Logs(ctx, name, runtime.LogQuery{Lines: 1}, nil); !errors.Is(err, runtime.ErrNotLoaded) {
 		t.Errorf("logs of what is not loaded: %v", err)
 	}
 }

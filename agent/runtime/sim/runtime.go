@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -124,14 +123,14 @@ func (r *Runtime) List(context.Context) ([]runtime.Status, error) {
 func (r *Runtime) Changed() <-chan struct{} { return r.changed }
 
 // Logs has nothing to copy: simulated units print nothing. With follow it waits until ctx ends.
-func (r *Runtime) Logs(ctx context.Context, name string, _ int, follow bool, _ io.Writer) error {
+func (r *Runtime) Logs(ctx context.Context, name string, q runtime.LogQuery, _ func([]runtime.LogEntry) error) error {
 	r.mu.Lock()
 	_, known := r.units[name]
 	r.mu.Unlock()
 	if !known {
 		return fmt.Errorf("cannot show what %s printed: %w", name, runtime.ErrNotLoaded)
 	}
-	if follow {
+	if q.Follow {
 		<-ctx.Done()
 	}
 	return nil

@@ -19,7 +19,8 @@ import (
 	"github.com/musterhq/muster/agent/runtime/systemd/nspawntest"
 )
 
-// TestFigures tells what units cost: MUSTER_TEST_UNITS of them, or 100. Nothing fails for being slow.
+// TestFigures tells what units cost: MUSTER_TEST_UNITS of them, or 100; of 1,000 and more also a minute of rest. Nothing
+// fails for being slow.
 func TestFigures(t *testing.T) {
 	n := 100
 	if text := os.Getenv("MUSTER_TEST_UNITS"); text != "" {
@@ -61,10 +62,12 @@ func TestFigures(t *testing.T) {
 			}
 		}
 	})
-	m.measure("idle for 10 s", func() {
-		idle := time.NewTimer(10 * time.Second)
-		<-idle.C
-	})
+	rest := 10 * time.Second
+	if n >= 1000 {
+		<-time.After(rest) // what was begun comes to its end
+		rest = time.Minute
+	}
+	m.measure(fmt.Sprintf("idle for %v", rest), func() { <-time.After(rest) })
 	m.measure("close and open again", h.Open)
 	other := runtimetest.Unit(t, name(0), "ExecStart=/bin/sleep 200000\n")
 	m.measure("replace the contents of one", func() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/unitfile"
@@ -27,8 +28,8 @@ func (rt *Runtime) Load(ctx context.Context, un runtime.Unit) error {
 func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 	var known, done bool
 	_ = rt.with(un.Name, func(u *unit) {
-		known = u.path == ""
-		done = known && !u.unread && u.hash == un.Hash && u.dropIn == string(dropIn(un, rt.config.Env))
+		known = u.barred == ""
+		done = known && !u.unread && u.LoadState != notFound && u.hash == un.Hash && u.dropIn == string(dropIn(un, rt.config.Env))
 	})
 	if done {
 		return nil
@@ -38,13 +39,17 @@ func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 		return err
 	}
 	reload := known
+	if why := unmade(un.Name); why != "" {
+		rt.refuse(un, why)
+		return nil
+	}
 	if !known {
 		path, inMemory, err := rt.inTheWay(ctx, b, un.Name)
 		if err != nil {
 			return err
 		}
 		if path != "" {
-			rt.refuse(un, path)
+			rt.refuse(un, "the host has a unit of this name, "+path)
 			return nil
 		}
 		reload = inMemory
@@ -87,11 +92,22 @@ func (rt *Runtime) inTheWay(ctx context.Context, b *bus, name string) (path stri
 	return path, true, nil
 }
 
-// refuse notes a unit that the host's own is in the way of.
-func (rt *Runtime) refuse(un runtime.Unit, path string) {
+// unmade says why systemd makes no units of a type of files, "" if it does.
+func unmade(name string) string {
+	switch kind := strings.TrimPrefix(filepath.Ext(name), "."); kind {
+	case "snapshot", "busname":
+		return "systemd has no units of type " + kind + " any more"
+	case "scope":
+		return "a scope is made by a program for processes that run, not from a file: use a .service or a .slice"
+	}
+	return ""
+}
+
+// refuse notes a unit that there can be none of here.
+func (rt *Runtime) refuse(un runtime.Unit, why string) {
 	rt.mu.Lock()
 	u := newUnit(un.Name)
-	u.hash, u.path = un.Hash, path
+	u.hash, u.barred = un.Hash, why
 	rt.units[un.Name] = u
 	rt.mu.Unlock()
 	rt.touch()
@@ -102,11 +118,11 @@ func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) error {
 	rt.disk.Lock()
 	defer rt.disk.Unlock()
 	before, replaced := unit{}, false
-	if err := rt.with(un.Name, func(u *unit) { before = *u }); err == nil && before.path == "" {
+	if err := rt.with(un.Name, func(u *unit) { before = *u }); err == nil && before.barred == "" {
 		replaced = true
 	}
 	if replaced && before.enabled {
-		if _, err := b.DisableUnitFilesContext(ctx, []string{un.Name}, true); err != nil {
+		if _, err := b.DisableUnitFilesContext(ctx, []string{un.Name}, true); err != nil && !isError(err, noSuchUnit) {
 			return err
 		}
 	}
@@ -219,7 +235,7 @@ func (rt *Runtime) Unload(ctx context.Context, name string) error {
 
 func (rt *Runtime) unload(ctx context.Context, name string) error {
 	var foreign, enabled bool
-	if err := rt.with(name, func(u *unit) { foreign, enabled = u.path != "", u.enabled }); err != nil {
+	if err := rt.with(name, func(u *unit) { foreign, enabled = u.barred != "", u.enabled }); err != nil {
 		return nil //nolint:nilerr // as it shall be
 	}
 	if foreign {
@@ -234,7 +250,7 @@ func (rt *Runtime) unload(ctx context.Context, name string) error {
 		return cmp.Or(err, runtime.ErrActive)
 	}
 	if enabled {
-		if _, err := b.DisableUnitFilesContext(ctx, []string{name}, true); err != nil {
+		if _, err := b.DisableUnitFilesContext(ctx, []string{name}, true); err != nil && !isError(err, noSuchUnit) {
 			return err
 		}
 	}
@@ -276,7 +292,7 @@ func (rt *Runtime) drop(name string) error {
 
 func (rt *Runtime) forget(name string) {
 	rt.mu.Lock()
-	if u := rt.units[name]; u != nil && u.path == "" {
+	if u := rt.units[name]; u != nil && u.barred == "" {
 		delete(rt.byPath, objectPath(name))
 	}
 	delete(rt.units, name)

@@ -12,14 +12,18 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/musterhq/muster/agent/journal"
+	"github.com/musterhq/muster/agent/runtime"
 )
 
-// Logs implements runtime.Runtime. Lines are as the unit wrote them, without what systemd says about the unit.
-func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error {
+// Logs implements runtime.Runtime. It reads the journal by a journalctl of its own, which is there as long as the call: it
+// knows the formats of the host's journal, rotates with it, and follows it without polling.
+func (rt *Runtime) Logs(ctx context.Context, name string, q runtime.LogQuery, yield func([]runtime.LogEntry) error) error {
 	now := time.Now()
 	err := rt.with(name, func(*unit) {})
-	if err == nil && (lines != 0 || follow) {
-		err = rt.read(ctx, logArguments(name, lines, follow, now), w, !follow)
+	if err == nil && (q.Lines != 0 || q.Follow) {
+		err = rt.entries(ctx, logArguments(name, q, now), !q.Follow, yield)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read the log of %s: %w", name, err)
@@ -28,21 +32,58 @@ func (rt *Runtime) Logs(ctx context.Context, name string, lines int, follow bool
 }
 
 // logArguments are those of journalctl. To follow without older lines is to see what is written from now on, however
-// long journalctl takes to begin.
-func logArguments(name string, lines int, follow bool, now time.Time) []string {
-	args := []string{"--quiet", "--no-pager", "--all", "--output=cat"}
-	if follow {
+// long journalctl takes to begin. Matches cannot be taken for options: none begins with a dash.
+func logArguments(name string, q runtime.LogQuery, now time.Time) []string {
+	args := []string{"--quiet", "--no-pager", "--all", "--output=json", "--output-fields=" + journal.Fields}
+	if q.Follow {
 		args = append(args, "--follow")
 	}
+	lines, since := "all", q.Since
 	switch {
-	case lines == 0:
-		args = append(args, "--lines=all", "--since=@"+strconv.FormatFloat(float64(now.UnixMicro())/1e6, 'f', 6, 64))
-	case lines < 0:
-		args = append(args, "--lines=all")
-	default:
-		args = append(args, "--lines="+strconv.Itoa(lines))
+	case q.Lines == 0:
+		since = now
+	case q.Lines > 0:
+		lines = strconv.Itoa(q.Lines)
 	}
-	return append(args, "_SYSTEMD_UNIT="+name)
+	args = append(args, "--lines="+lines)
+	if !since.IsZero() {
+		args = append(args, "--since=@"+strconv.FormatFloat(float64(since.UnixMicro())/1e6, 'f', 6, 64))
+	}
+	if q.Levels > 0 {
+		args = append(args, "--priority="+strconv.Itoa(q.Levels-1))
+	}
+	args = append(args, "_SYSTEMD_UNIT="+name)
+	if q.System {
+		args = append(args, "+", "_PID=1", "UNIT="+name)
+	}
+	return args
+}
+
+// entries hands on what journalctl writes. That waits while yield does, and ends when yield fails.
+func (rt *Runtime) entries(ctx context.Context, args []string, sync bool, yield func([]runtime.LogEntry) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var refused error
+	lines := &journal.Lines{Max: journal.MaxEntry, Each: func(lines [][]byte) error {
+		batch := make([]runtime.LogEntry, 0, len(lines))
+		for _, line := range lines {
+			e, err := journal.Parse(line)
+			if err != nil {
+				rt.config.Log.Warn("an entry of the journal is left out", "error", err, "bytes", len(line))
+				continue
+			}
+			batch = append(batch, e)
+		}
+		if refused = yield(batch); refused != nil {
+			cancel()
+		}
+		return refused
+	}}
+	err := rt.read(ctx, args, lines, sync)
+	if refused != nil {
+		return refused
+	}
+	return err
 }
 
 // read runs journalctl. With sync it has journald write first what it has received.
@@ -66,6 +107,8 @@ func (rt *Runtime) read(ctx context.Context, args []string, w io.Writer, sync bo
 	return err
 }
 
+// journalctl ends with ctx, at the latest a second after it. One that outlives a killed agent ends by itself, as its output
+// is closed.
 func (rt *Runtime) journalctl(ctx context.Context, args []string, w io.Writer) error {
 	command := slices.Concat(rt.config.Journalctl, args)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)

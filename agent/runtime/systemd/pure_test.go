@@ -215,7 +215,7 @@ func TestStatus(t *testing.T) {
 		{"shall start", unit{starting: 7, properties: failed("exit-code", exited, 3)}, "loaded", "activating", ""},
 		{"bad setting", unit{properties: properties{LoadState: "bad-setting", LoadError: "No ExecStart.", ActiveState: "inactive"}}, "error", "inactive", "No ExecStart."},
 		{"masked", unit{properties: properties{LoadState: "masked", ActiveState: "inactive"}}, "error", "inactive", "it is masked on the host"},
-		{"the host's own", unit{path: "/etc/systemd/system/a.service"}, "error", "inactive", "the host has a unit of this name, /etc/systemd/system/a.service"},
+		{"the host's own", unit{barred: "the host has a unit of this name, /etc/systemd/system/a.service"}, "error", "inactive", "the host has a unit of this name, /etc/systemd/system/a.service"},
 	} {
 		s := c.unit.status()
 		if s.Load != c.load || s.Active != c.active || s.Reason != c.reason {
@@ -320,19 +320,27 @@ func TestTurnsAreShared(t *testing.T) {
 
 func TestLogArguments(t *testing.T) {
 	now := time.Unix(1700000000, 123456789)
-	base := []string{"--quiet", "--no-pager", "--all", "--output=cat"}
+	since := time.Unix(1600000000, 0)
+	const name = "--a.service" // no option of journalctl
+	base := []string{
+		"--quiet", "--no-pager", "--all", "--output=json", "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_PID",
+	}
 	for _, c := range []struct {
-		lines  int
-		follow bool
-		want   []string
+		query runtime.LogQuery
+		want  []string
+		also  []string
 	}{
-		{-1, false, []string{"--lines=all"}},
-		{5, false, []string{"--lines=5"}},
-		{5, true, []string{"--follow", "--lines=5"}},
-		{0, true, []string{"--follow", "--lines=all", "--since=@1700000000.123456"}},
+		{query: runtime.LogQuery{Lines: -1}, want: []string{"--lines=all"}},
+		{query: runtime.LogQuery{Lines: 5}, want: []string{"--lines=5"}},
+		{query: runtime.LogQuery{Lines: 5, Follow: true}, want: []string{"--follow", "--lines=5"}},
+		{query: runtime.LogQuery{Follow: true}, want: []string{"--follow", "--lines=all", "--since=@1700000000.123456"}},
+		{query: runtime.LogQuery{Follow: true, Since: since}, want: []string{"--follow", "--lines=all", "--since=@1700000000.123456"}},
+		{query: runtime.LogQuery{Lines: 5, Since: since}, want: []string{"--lines=5", "--since=@1600000000.000000"}},
+		{query: runtime.LogQuery{Lines: -1, Levels: 4}, want: []string{"--lines=all", "--priority=3"}},
+		{query: runtime.LogQuery{Lines: 5, System: true}, want: []string{"--lines=5"}, also: []string{"+", "_PID=1", "UNIT=" + name}},
 	} {
-		want := slices.Concat(base, c.want, []string{"_SYSTEMD_UNIT=a.service"})
-		if got := logArguments("a.service", c.lines, c.follow, now); !slices.Equal(got, want) {
+		want := slices.Concat(base, c.want, []string{"_SYSTEMD_UNIT=" + name}, c.also)
+		if got := logArguments(name, c.query, now); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}

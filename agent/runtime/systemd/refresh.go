@@ -6,7 +6,11 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sync/errgroup"
 )
+
+// questions is of how many units systemd is asked at once. It answers one after the other, but need not wait for the next.
+const questions = 16
 
 // refresh asks systemd how units are, and in detail for those that are not as they were seen last, or for all that ever
 // ran. What signals told meanwhile is newer and stays.
@@ -20,15 +24,20 @@ func (rt *Runtime) refresh(ctx context.Context, b *bus, everything bool, names .
 		return nil, err
 	}
 	there := make(map[string]systemd.UnitStatus, len(list))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
 	for _, status := range list {
 		there[status.Name] = status
-		told, err := rt.ask(ctx, b, everything, status)
-		if err != nil {
-			return nil, fmt.Errorf("cannot see how %s is: %w", status.Name, err)
-		}
-		rt.takeOver(status, told, seen[status.Name])
+		g.Go(func() error {
+			told, err := rt.ask(ctx, b, everything, status)
+			if err != nil {
+				return fmt.Errorf("cannot see how %s is: %w", status.Name, err)
+			}
+			rt.takeOver(status, told, seen[status.Name])
+			return nil
+		})
 	}
-	return there, nil
+	return there, g.Wait()
 }
 
 func (rt *Runtime) signalsSeen(names []string) map[string]int {
@@ -114,7 +123,7 @@ func (rt *Runtime) askWhy(ctx context.Context, b *bus) error {
 	begun := map[string]uint64{}
 	rt.mu.Lock()
 	for name, u := range rt.units {
-		if u.path == "" && u.ran == nil && u.needsCommands() {
+		if u.barred == "" && u.ran == nil && u.needsCommands() {
 			begun[name] = u.InactiveExitMonotonic
 		}
 	}

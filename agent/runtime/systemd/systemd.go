@@ -125,7 +125,7 @@ func (rt *Runtime) names() []string {
 	defer rt.mu.Unlock()
 	names := make([]string, 0, len(rt.units))
 	for name, u := range rt.units {
-		if u.path == "" {
+		if u.barred == "" {
 			names = append(names, name)
 		}
 	}
@@ -224,7 +224,7 @@ func (rt *Runtime) Stop(ctx context.Context, name string) error {
 
 func (rt *Runtime) stop(ctx context.Context, name string) error {
 	var foreign bool
-	if err := rt.with(name, func(u *unit) { foreign = u.path != "" }); err != nil || foreign {
+	if err := rt.with(name, func(u *unit) { foreign = u.barred != "" }); err != nil || foreign {
 		return err
 	}
 	b, err := rt.link.get(ctx)
@@ -276,7 +276,7 @@ func atRest(u systemd.UnitStatus) bool {
 // Reload implements runtime.Reloader.
 func (rt *Runtime) Reload(ctx context.Context, name string) error {
 	var active, foreign bool
-	err := rt.with(name, func(u *unit) { active, foreign = u.ActiveState == "active", u.path != "" })
+	err := rt.with(name, func(u *unit) { active, foreign = u.ActiveState == "active", u.barred != "" })
 	if err == nil && (!active || foreign) {
 		err = errors.New("it is not active")
 	}

@@ -12,8 +12,8 @@ import (
 type unit struct {
 	name string
 	stored
-	// path is that of the unit of the same name that the host has by itself. There are no files of this one then.
-	path string
+	// barred says why there can be no such unit here, "" when it can. There are no files of it then.
+	barred string
 	// unread is that systemd may not have read the files, or links of [Install] may be missing.
 	unread bool
 
@@ -93,23 +93,29 @@ func (u *unit) status() runtime.Status {
 	if why := u.unfit(); why != "" {
 		s.Load, s.Reason = "error", why
 	}
+	if u.barred == "" && u.LoadState == notFound {
+		s.Load = notFound
+	}
 	return s
 }
 
 // jobResults are those that leave a unit inactive without a result of its own (org.freedesktop.systemd1(5), JobRemoved).
 var jobResults = map[string]string{
-	"dependency": "a unit that it requires did not start",
-	"timeout":    "it waited too long for other units",
-	"assert":     "an assertion of [Unit] is not met",
+	"dependency":  "a unit that it requires did not start",
+	"timeout":     "it waited too long for other units",
+	"assert":      "an assertion of [Unit] is not met",
+	"unsupported": "this host's systemd or kernel has no units of this type",
 }
 
 // unfit says why the unit cannot be run here, "" if it can.
 func (u *unit) unfit() string {
 	switch {
-	case u.path != "":
-		return "the host has a unit of this name, " + u.path
+	case u.barred != "":
+		return u.barred
 	case u.LoadState == "" || u.LoadState == loaded:
 		return ""
+	case u.LoadState == notFound:
+		return "its file is gone from the host"
 	case u.LoadState == "masked":
 		return "it is masked on the host"
 	case u.LoadError != "":
