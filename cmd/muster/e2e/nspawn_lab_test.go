@@ -145,8 +145,8 @@ func (c *cluster) inGuest(host string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestNspawn is the life of three containers: up, units on systemd and podman, a host that loses its power and is started
-// again, one that reboots, and down.
+// TestNspawn is the life of three containers: up, units on systemd and podman, their journals, another musterd on a host, a
+// host that loses its power and is started again, one that reboots, and down.
 func TestNspawn(t *testing.T) {
 	n := newNetwork(t)
 	c := nspawnLab(t, n)
@@ -163,6 +163,9 @@ func TestNspawn(t *testing.T) {
 		t.Errorf("there is still something to do:\n%s", plan.output())
 	}
 	c.limited()
+	clock := hostsOf(s, "clock.service")[0]
+	c.logged("clock.service", clock)
+	c.upgraded(clock)
 	if said := c.must("hosts", "console", "box-1"); !strings.Contains(said.output(), "joined the cluster") {
 		t.Errorf("the console has nothing of musterd:\n%s", said.output())
 	}
