@@ -32,6 +32,7 @@ func (a *agent) openCouncil(ctx context.Context) error {
 	}
 	cfg := voter.Config{
 		Host: a.self, Dir: filepath.Join(a.root, etcdPath), Role: *a.id.Voter, Timing: voter.ForLease(a.Lease()), Log: a.log,
+		Relay: pki.ClientConfig(a.id.Root, source, pki.VoterName),
 		Files: voter.Files{
 			CA: a.storage.CAFile(), HostCert: a.storage.CertFile(), HostKey: a.storage.KeyFile(), Peer: a.storage.PeerFile(),
 		},

@@ -131,6 +131,7 @@ func (c *cluster) role() join.VoterRole {
 func (c *cluster) config(i int, role join.VoterRole) Config {
 	return Config{
 		Host: c.hosts[i], Dir: filepath.Join(c.dirs[i], "etcd"), Role: role, Files: c.files(i), Log: c.log,
+		Relay: c.controlTLS(i),
 	}
 }
 

@@ -1,6 +1,7 @@
 package voter
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math"
@@ -35,7 +36,10 @@ type Config struct {
 	Role   join.VoterRole
 	Files  Files
 	Timing Timing // zero means OneSite
-	Log    *slog.Logger
+	// Relay is with what this voter is root to the others, by a pki.MintControl certificate: it passes hosts' signs of life
+	// on to the leader then, which etcd does with far more work. nil leaves it to etcd.
+	Relay *tls.Config
+	Log   *slog.Logger
 }
 
 // Tuning that does not depend on the cluster.
@@ -58,7 +62,7 @@ const (
 )
 
 // embedConfig translates Config into etcd's.
-func embedConfig(cfg Config, stream grpc.StreamServerInterceptor) (*embed.Config, error) {
+func embedConfig(cfg Config, streams ...grpc.StreamServerInterceptor) (*embed.Config, error) {
 	timing := cfg.Timing.orDefault()
 	if err := timing.validate(); err != nil {
 		return nil, err
@@ -80,7 +84,7 @@ func embedConfig(cfg Config, stream grpc.StreamServerInterceptor) (*embed.Config
 	}
 	setTuning(ec)
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log))
-	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(stream)}
+	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(streams...)}
 	return ec, nil
 }
 

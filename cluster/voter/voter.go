@@ -32,7 +32,8 @@ const transferTimeout = 500 * time.Millisecond
 // Voter is a running etcd server.
 type Voter struct {
 	etcd *embed.Etcd
-	end  context.CancelFunc // ends clients' streams
+	end  context.CancelFunc // ends clients' streams, and the relay
+	wg   sync.WaitGroup     // the relay
 	once sync.Once
 }
 
@@ -52,7 +53,12 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	streams, end := context.WithCancel(ctx)
-	ec, err := embedConfig(cfg, endWith(streams))
+	interceptors := []grpc.StreamServerInterceptor{endWith(streams)}
+	passOn := newRelay(cfg.Relay)
+	if cfg.Relay != nil {
+		interceptors = append(interceptors, passOn.intercept)
+	}
+	ec, err := embedConfig(cfg, interceptors...)
 	if err == nil && !known {
 		err = prepareFirst(ctx, cfg, ec)
 	}
@@ -66,6 +72,10 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	v := &Voter{etcd: etcd, end: end}
+	if cfg.Relay != nil {
+		passOn.server.Store(etcd.Server)
+		v.wg.Go(func() { passOn.run(streams) })
+	}
 	if err := pki.WriteFile(marker(cfg.Dir), nil); err != nil {
 		v.Close()
 		return nil, err
@@ -136,6 +146,7 @@ func (v *Voter) Leads() bool { return v.etcd.Server.Leader() == v.etcd.Server.Me
 func (v *Voter) Close() {
 	v.once.Do(func() {
 		v.end()
+		v.wg.Wait()
 		closed, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
