@@ -31,6 +31,7 @@ grown=yes
 resolver=1
 read-only=yes
 opt=writable
+fleetctl=/usr/bin/fleetctl usage: musterd fd-forward SOCKET
 `
 
 const joining = `msg="joining the cluster" cluster=lab endpoints=\[\] listening=\[::\]:7400`
