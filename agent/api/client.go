@@ -143,7 +143,7 @@ func (c *Client) RemoveHost(ctx context.Context, id string) error {
 	return err
 }
 
-// SetLabels replaces a host's labels.
+// SetLabels gives a host the labels of the cluster file; those that were set while it runs stay, under other keys.
 func (c *Client) SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error) {
 	return c.change(ctx, http.MethodPut, labelsPath(id), Labels{Labels: labels})
 }

@@ -39,6 +39,7 @@ type HostStatus struct {
 	State      string            `json:"state"` // ready, lost, joining
 	Voter      bool              `json:"voter"`
 	Labels     map[string]string `json:"labels"`
+	RunLabels  []string          `json:"run_labels,omitempty"` // keys of labels that were set while it ran
 	ID         string            `json:"id"`
 	Generation int               `json:"generation"`
 	Ports      roster.Ports      `json:"ports"`
@@ -136,7 +137,7 @@ type TokenRequest struct {
 	Hash string `json:"hash"`
 }
 
-// Labels are the labels of a host (PUT /v1/hosts/{id}/labels); they replace the host's own.
+// Labels are the labels of a host (PUT /v1/hosts/{id}/labels) that the cluster file says.
 type Labels struct {
 	Labels map[string]string `json:"labels"`
 }

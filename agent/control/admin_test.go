@@ -222,6 +222,12 @@ func TestLabels(t *testing.T) {
 	if _, member, err := a.member(t.Context(), id(1)); err != nil || len(member.Labels) != 1 || member.Labels["b"] != two {
 		t.Errorf("the labels are %v, %v", member.Labels, err)
 	}
+	if _, err := a.SetLabels(t.Context(), id(1), map[string]string{"a": one}); err != nil {
+		t.Fatal(err)
+	}
+	if _, member, err := a.member(t.Context(), id(1)); err != nil || len(member.Labels) != 2 || member.Labels["b"] != two {
+		t.Errorf("the cluster file took away what was set at run time: %v, %v", member.Labels, err)
+	}
 	_, err := a.SetLabels(t.Context(), id(2), nil)
 	refused(t, "unknown", err, http.StatusNotFound, id(2))
 	_, err = a.SetLabels(t.Context(), "node-1", nil)

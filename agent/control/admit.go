@@ -57,7 +57,7 @@ func (a *Admin) redeem(ctx context.Context, req join.Request, pub crypto.PublicK
 		if err != nil {
 			return roster.Host{}, err
 		}
-		host.Labels = was.Labels // they may have been changed since
+		host.Labels, host.RunLabels = was.Labels, was.RunLabels // they may have been changed since
 		if used.UsedBy == token.UsedBy && reflect.DeepEqual(was.Host, host) {
 			return host, nil
 		}

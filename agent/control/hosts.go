@@ -53,32 +53,18 @@ func (a *Admin) roster(ctx context.Context) (roster.Roster, error) {
 	return members, nil
 }
 
-// SetLabels replaces the labels of a host.
+// SetLabels gives a host the labels of the cluster file (roster.Host.WithLabels).
 func (a *Admin) SetLabels(ctx context.Context, id string, labels map[string]string) (api.Outcome, error) {
-	return a.relabel(ctx, id, func(map[string]string) map[string]string { return labels })
+	return a.relabel(ctx, id, func(h roster.Host) roster.Host { return h.WithLabels(labels) })
 }
 
-// PatchLabels sets the labels of a host that have a value and removes those that have none.
+// PatchLabels sets the labels of a host that have a value and removes those that have none (roster.Host.WithPatch).
 func (a *Admin) PatchLabels(ctx context.Context, id string, patch map[string]*string) (api.Outcome, error) {
-	return a.relabel(ctx, id, func(was map[string]string) map[string]string {
-		labels := maps.Clone(was)
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		for key, value := range patch {
-			if value == nil {
-				delete(labels, key)
-			} else {
-				labels[key] = *value
-			}
-		}
-		return labels
-	})
+	return a.relabel(ctx, id, func(h roster.Host) roster.Host { return h.WithPatch(patch) })
 }
 
 // relabel gives a host other labels, which follow from those that it has.
-func (a *Admin) relabel(ctx context.Context, id string, change func(was map[string]string) map[string]string,
-) (api.Outcome, error) {
+func (a *Admin) relabel(ctx context.Context, id string, change func(roster.Host) roster.Host) (api.Outcome, error) {
 	outcome := api.Unchanged
 	err := retry(func() (err error) {
 		outcome, err = a.setLabels(ctx, id, change)
@@ -90,17 +76,16 @@ func (a *Admin) relabel(ctx context.Context, id string, change func(was map[stri
 	return outcome, nil
 }
 
-func (a *Admin) setLabels(ctx context.Context, id string, change func(was map[string]string) map[string]string,
-) (api.Outcome, error) {
+func (a *Admin) setLabels(ctx context.Context, id string, change func(roster.Host) roster.Host) (api.Outcome, error) {
 	item, member, err := a.member(ctx, id)
 	if err != nil {
 		return api.Unchanged, err
 	}
-	labels := change(member.Labels)
-	if maps.Equal(member.Labels, labels) {
+	was := member.Host
+	member.Host = change(was)
+	if maps.Equal(was.Labels, member.Labels) && slices.Equal(was.RunLabels, member.RunLabels) {
 		return api.Unchanged, nil
 	}
-	member.Labels = labels
 	data, err := store.Marshal(member)
 	if err != nil {
 		return api.Unchanged, err

@@ -154,7 +154,7 @@ func (v View) hostStatuses() []api.HostStatus {
 	for _, h := range v.Members() {
 		s := api.HostStatus{
 			Name: h.Name, Provider: h.Provider, Address: h.Address, State: v.hostState(h.ID), Voter: h.Voter,
-			Labels: h.Labels, ID: h.ID, Generation: h.Generation, Ports: h.Ports,
+			Labels: h.Labels, RunLabels: h.RunLabels, ID: h.ID, Generation: h.Generation, Ports: h.Ports,
 		}
 		if s.Labels == nil {
 			s.Labels = map[string]string{}

@@ -89,7 +89,7 @@ type Fleet interface {
 	AddToken(ctx context.Context, hash string, host roster.Host, ttl time.Duration) error
 	// Remove takes a host out of the cluster. One that is no member has been taken out already.
 	Remove(ctx context.Context, hostID string) error
-	// Relabel replaces a member's labels.
+	// Relabel gives a member the labels of the cluster file (roster.Host.WithLabels).
 	Relabel(ctx context.Context, hostID string, labels map[string]string) error
 	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired.
 	PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error)

@@ -154,11 +154,22 @@ func (f *fleet) name(id string) string {
 
 func (f *fleet) Relabel(_ context.Context, id string, labels map[string]string) error {
 	return f.change("relabel "+f.name(id), func() bool {
-		h := f.members[id]
-		h.Labels = labels
-		f.members[id] = h
+		f.members[id] = f.members[id].WithLabels(labels)
 		return true
 	})
+}
+
+// patch sets labels as fleet's API does.
+func (f *fleet) patch(id string, labels map[string]*string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members[id] = f.members[id].WithPatch(labels)
+}
+
+func (f *fleet) member(id string) roster.Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.members[id]
 }
 
 func (f *fleet) PutUnit(_ context.Context, name, content, desired string) (bool, error) {

@@ -342,6 +342,30 @@ func TestRelabels(t *testing.T) {
 	w.assertSecondRunChangesNothing()
 }
 
+// TestKeepsRunLabels: what was set while hosts ran stays, and only what the cluster file says otherwise is changed.
+func TestKeepsRunLabels(t *testing.T) {
+	w := formed(t, 3)
+	id := func(host string) string {
+		return providers.Identity{Cluster: w.cluster(), Host: host, Generation: 1}.ID()
+	}
+	w.fleet.patch(id("node-1"), map[string]*string{"disk": new("ssd")})
+	w.fleet.patch(id("node-2"), map[string]*string{"disk": new("ssd"), "role": new("db")})
+	before := len(w.fleet.log())
+	if _, err := w.up(Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"relabel node-2"}, w.fleet.log()[before:]); diff != "" {
+		t.Error(diff)
+	}
+	for _, host := range []string{"node-1", "node-2"} {
+		h := w.fleet.member(id(host))
+		if diff := cmp.Diff(map[string]string{"role": "web", "disk": "ssd"}, h.Labels); diff != "" || !slices.Equal(h.RunLabels, []string{"disk"}) {
+			t.Errorf("%s: %v %s", host, h.RunLabels, diff)
+		}
+	}
+	w.assertSecondRunChangesNothing()
+}
+
 // All hosts of a cluster were powered off: it cannot be asked before they are started.
 func TestWakesSleepingCluster(t *testing.T) {
 	w := formed(t, 3)

@@ -135,7 +135,11 @@ func (r *run) relabel(ctx context.Context, p plan.Plan) {
 		if r.hasFailed(a.Host) {
 			return nil
 		}
-		if err := r.fleet.Relabel(ctx, a.ID, a.Labels); err != nil {
+		host, err := hostNamed(r.deps.Spec, a.Host)
+		if err != nil {
+			return err
+		}
+		if err := r.fleet.Relabel(ctx, a.ID, host.Labels); err != nil {
 			return fmt.Errorf("cannot change its labels: %w", err)
 		}
 		r.report(Event{Host: a.Host, Provider: a.Provider, Phase: PhaseRelabel, Message: "has its new labels", Done: true})

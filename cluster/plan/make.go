@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/spec"
@@ -289,16 +290,47 @@ func (m *maker) destroyPending(p Pending, reason string) {
 // place adds the action of a wanted host, and another one when its labels have to change.
 func (m *maker) place(d desired, voter bool) {
 	a := d.action
-	a.Voter, a.Labels = voter, d.spec.Labels
 	member, ok := m.seen.Roster.ByID(a.ID)
+	shall := member.WithLabels(d.spec.Labels)
+	a.Voter, a.Labels = voter, shall.Labels
 	relabel := ok && !maps.Equal(member.Labels, a.Labels)
+	if len(shall.RunLabels) > 0 {
+		a.Reason += "; keeps what was set at run time: " + labelsOf(shall.Labels, shall.RunLabels)
+	}
 	if a.Kind != Keep || !relabel {
 		m.actions = append(m.actions, a)
 	}
 	if relabel {
-		a.Kind, a.Reason = Relabel, "labels in the cluster file changed"
+		a.Kind, a.Reason = Relabel, "labels of the cluster file: "+labelChanges(member.Labels, a.Labels)
 		m.actions = append(m.actions, a)
 	}
+}
+
+func labelsOf(labels map[string]string, keys []string) string {
+	words := make([]string, len(keys))
+	for i, key := range keys {
+		words[i] = key + "=" + labels[key]
+	}
+	return strings.Join(words, ", ")
+}
+
+// labelChanges is such as "+disk=ssd, role=web (was db), -rack".
+func labelChanges(was, shall map[string]string) string {
+	var added, changed, removed []string
+	for _, key := range slices.Sorted(maps.Keys(shall)) {
+		switch before, had := was[key]; {
+		case !had:
+			added = append(added, "+"+key+"="+shall[key])
+		case before != shall[key]:
+			changed = append(changed, fmt.Sprintf("%s=%s (was %s)", key, shall[key], before))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(was)) {
+		if _, stays := shall[key]; !stays {
+			removed = append(removed, "-"+key)
+		}
+	}
+	return strings.Join(slices.Concat(added, changed, removed), ", ")
 }
 
 // forget takes members out that neither stay nor leave with an instance. Of two instances with one identity the member

@@ -77,6 +77,13 @@ type scenario struct {
 func scenarios() []scenario {
 	labelled := file(1, 0, "a")
 	labelled.Groups[0].Labels = map[string]string{"tier": "web"}
+	four := file(4, 1, "a")
+	four.Groups[0].Labels = labelled.Groups[0].Labels
+	patched := members("a", "node-1!", "node-2", "node-3", "node-4")
+	patched[0].Labels, patched[0].RunLabels = map[string]string{"disk": "ssd"}, []string{"disk"}
+	patched[1] = patched[1].WithLabels(map[string]string{"tier": "web"}).WithPatch(map[string]*string{"tier": ptr("db"), "disk": ptr("ssd")})
+	patched[2].Labels = map[string]string{"disk": "hdd", "tier": "web"}
+	patched[3] = patched[3].WithLabels(map[string]string{"tier": "web"}).WithPatch(map[string]*string{"disk": ptr("ssd")})
 	chosen := file(3, 0, "a")
 	chosen.Groups = append(chosen.Groups, spec.Group{Name: "brain", Hosts: []string{"brain-1"}, Providers: []string{"a"}, Voter: ptr(true)})
 	three := roster.Roster{member("a", "node-1!"), member("b", "node-2!"), member("a", "node-3!")}
@@ -124,6 +131,9 @@ func scenarios() []scenario {
 		}},
 		{"relabel", labelled, Observed{
 			Instances: map[string][]providers.Instance{"a": {at("node-1", providers.StateStopped)}}, Roster: members("a", "node-1!"),
+		}},
+		{"labels set at run time", four, Observed{
+			Instances: map[string][]providers.Instance{"a": running("node-1", "node-2", "node-3", "node-4")}, Roster: patched,
 		}},
 		{"members without instances", file(1, 0, "a"), Observed{
 			Instances: map[string][]providers.Instance{"a": running("node-1")}, Roster: append(members("a", "node-1!"), members("a", "node-7!")...),

@@ -41,6 +41,8 @@ type Host struct {
 	Ports      Ports             `json:"ports"`
 	Voter      bool              `json:"voter"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	// RunLabels are the keys of those Labels that were set while the host ran, sorted. The others are the cluster file's.
+	RunLabels []string `json:"run_labels,omitempty"`
 }
 
 var (

@@ -40,7 +40,7 @@ func (f clusterFleet) Status(ctx context.Context) (apply.FleetStatus, error) {
 		waits := slices.Contains(s.Voters.Unhealthy, h.ID)
 		status.Hosts[i] = apply.FleetHost{State: h.State, VoterWaits: waits, Host: roster.Host{
 			ID: h.ID, Name: h.Name, Generation: h.Generation, Provider: h.Provider, Address: h.Address, Ports: h.Ports,
-			Voter: h.Voter, Labels: h.Labels,
+			Voter: h.Voter, Labels: h.Labels, RunLabels: h.RunLabels,
 		}}
 	}
 	return status, nil
@@ -56,7 +56,7 @@ func (f clusterFleet) Remove(ctx context.Context, hostID string) error {
 	return f.client.RemoveHost(ctx, hostID)
 }
 
-// Relabel replaces a host's labels.
+// Relabel gives a host the labels of the cluster file.
 func (f clusterFleet) Relabel(ctx context.Context, hostID string, labels map[string]string) error {
 	_, err := f.client.SetLabels(ctx, hostID, labels)
 	return err
