@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -61,10 +62,13 @@ type smallFleet struct {
 	orders map[string]string // by host ID
 }
 
-func newSmallFleet(names ...string) *smallFleet {
+// newSmallFleet makes a cluster that has units: NAME, or NAME STATE for one that is not inactive.
+func newSmallFleet(units ...string) *smallFleet {
 	f := &smallFleet{units: map[string]api.Unit{}}
-	for _, name := range names {
-		f.units[name] = api.Unit{Name: name, Content: "[Service]\n# " + name + "\n", Desired: string(store.DesiredInactive)}
+	for _, unit := range units {
+		name, desired, _ := strings.Cut(unit, " ")
+		desired = cmp.Or(desired, string(store.DesiredInactive))
+		f.units[name] = api.Unit{Name: name, Content: "[Service]\n# " + name + "\n", Desired: desired}
 	}
 	return f
 }
@@ -76,7 +80,7 @@ func (f *smallFleet) Status(context.Context) (api.Status, error) {
 	s.Hosts = []api.HostStatus{{Name: "node-1", Provider: "a", Address: "127.0.0.9", State: api.HostReady, Voter: true, ID: "1"}}
 	s.Hosts[0].Order = map[string]string{"cordon": api.OrderCordoned, "drain": api.OrderDrained}[f.orders["1"]]
 	for _, name := range slices.Sorted(maps.Keys(f.units)) {
-		if !unitfile.IsTemplate(name) {
+		if u := f.units[name]; !unitfile.IsTemplate(name) || u.Desired != string(store.DesiredInactive) {
 			s.Units = append(s.Units, stateOf(f.units[name]))
 		}
 	}

@@ -85,9 +85,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "Else:"},
 	)
 	root.SetHelpCommandGroupID(groupOther)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(fmt.Sprintf("`%s --help` lists the flags", cmd.CommandPath()), "%w", err)
-	})
+	root.SetFlagErrorFunc(flagError)
 	c.globalFlags(root)
 	addTo(root, groupCluster, c.initCommand(), c.planCommand(), c.upCommand(), c.statusCommand(), c.hostsCommand(),
 		c.drainCommand(), c.downCommand())
@@ -95,6 +93,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	addTo(root, groupUnits, c.unitVerbs(true)...)
 	addTo(root, groupOther, c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(),
 		c.schemaCommand(), c.completionCommand(), c.versionCommand())
+	root.AddCommand(helpTopics()...)
 	return root
 }
 

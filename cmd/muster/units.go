@@ -41,7 +41,10 @@ A unit is known to the cluster once it is submitted, has a host once it is loade
 Arguments are files or names of units that the cluster has. A name without a type is a .service; braces are expanded
 (web@{1..6}); stop, unload, restart, destroy, status and cat take patterns ('web@*').
 
-The verbs are fleetctl's, with its flags; list-units, list-unit-files and list-machines print its columns.`
+The verbs are fleetctl's, with its flags; list-units, list-unit-files and list-machines print its columns. A template whose
+file says Replicas=N below [X-Muster] is loaded, started, stopped and unloaded like any unit.
+
+` + "`muster help fleet`" + ` tells how muster compares with fleet, and how to use fleetctl itself.`
 
 // unitsCommand is the group `muster units`.
 func (c *cli) unitsCommand() *cobra.Command {
@@ -68,23 +71,6 @@ func (c *cli) unitVerbs(top bool) []*cobra.Command {
 	}
 	return append(verbs, c.loadCommand(), c.unloadCommand(), c.restartCommand(), c.listCommand(), c.unitStatusCommand(),
 		c.sshCommand(), c.verifyCommand(), c.listUnitsCommand(), c.listUnitFilesCommand(), c.listMachinesCommand())
-}
-
-// waitFlags are those of the verbs that change what units do.
-type waitFlags struct {
-	noBlock bool
-	timeout time.Duration
-}
-
-func (f *waitFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.noBlock, "no-block", false, "do not wait until it is so")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait")
-}
-
-// registerReplace accepts what fleetctl needs to replace units. Here a file always replaces what the cluster has of its
-// name.
-func registerReplace(cmd *cobra.Command) {
-	cmd.Flags().Bool("replace", false, "for fleetctl's sake: files always replace what the cluster has of their names")
 }
 
 // parallelChanges is how many units are changed at once. More would only queue up at the store.

@@ -8,14 +8,10 @@ import (
 )
 
 func (c *cli) destroyCommand() *cobra.Command {
-	var flags waitFlags
-	cmd := &cobra.Command{
-		Use:               "destroy UNIT...",
-		Short:             "stop units and forget them",
-		Args:              takes(1, -1, "the name of a unit"),
-		ValidArgsFunction: c.completeUnits,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
+	return c.unitVerb(unitVerb{
+		use:   "destroy UNIT...",
+		short: "stop units and forget them",
+		change: func(ctx context.Context, args []string, flags waitFlags) error {
 			f, err := c.connect(ctx)
 			if err != nil {
 				return err
@@ -35,7 +31,5 @@ func (c *cli) destroyCommand() *cobra.Command {
 			}
 			return c.settle(ctx, f, names, goalGone, flags)
 		},
-	}
-	flags.register(cmd)
-	return cmd
+	})
 }

@@ -12,39 +12,35 @@ import (
 )
 
 func (c *cli) restartCommand() *cobra.Command {
-	var flags waitFlags
-	cmd := &cobra.Command{
-		Use:   "restart UNIT...",
-		Short: "stop units and start them again, one after the other",
-		Long: `restart stops units and starts them again where they are. It goes on to the next when one runs again, so that what
+	return c.unitVerb(unitVerb{
+		use:   "restart UNIT...",
+		short: "stop units and start them again, one after the other",
+		long: `restart stops units and starts them again where they are. It goes on to the next when one runs again, so that what
 runs several times goes on meanwhile; with --no-block, when it was told to start. With a pattern, units that were not
 started are left alone.`,
-		Args:              takes(1, -1, "the name of a unit"),
-		ValidArgsFunction: c.completeUnits,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			f, err := c.connect(ctx)
-			if err != nil {
-				return err
-			}
-			names, err := c.named(ctx, f, args)
-			if err != nil {
-				return err
-			}
-			for i, name := range names {
-				err := c.restart(ctx, f, name, flags)
-				if errors.Is(err, errNotLaunched) && hasPattern(args) {
-					continue
-				}
-				if err != nil {
-					return some(i, err)
-				}
-			}
-			return nil
-		},
+		change: c.restartAll,
+	})
+}
+
+func (c *cli) restartAll(ctx context.Context, args []string, flags waitFlags) error {
+	f, err := c.connect(ctx)
+	if err != nil {
+		return err
 	}
-	flags.register(cmd)
-	return cmd
+	names, err := c.named(ctx, f, args)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		err := c.restart(ctx, f, name, flags)
+		if errors.Is(err, errNotLaunched) && hasPattern(args) {
+			continue
+		}
+		if err != nil {
+			return some(i, err)
+		}
+	}
+	return nil
 }
 
 var errNotLaunched = errors.New("not launched")

@@ -12,40 +12,31 @@ import (
 )
 
 func (c *cli) startCommand() *cobra.Command {
-	var flags waitFlags
-	cmd := &cobra.Command{
-		Use:   "start UNIT|FILE...",
-		Short: "give units a host and run them there",
-		Long: `start gives units a host and runs them there, and waits until they run. Files are submitted first; a template among
-them is only stored, for the instances beside it to be made from. Starting what runs already changes nothing.`,
-		Example: "  muster units start units/db.service\n" +
+	return c.unitVerb(unitVerb{
+		use:   "start UNIT|FILE...",
+		short: "give units a host and run them there",
+		long: `start gives units a host and runs them there, and waits until they run. Files are submitted first; a template among
+them that asks for no replicas is only stored, for the instances beside it to be made from. Starting what runs already
+changes nothing.`,
+		example: "  muster units start units/db.service\n" +
 			"  muster units start units/web@{1..6}.service     # from units/web@.service\n" +
 			"  muster units start web@7                        # from the template in the cluster",
-		Args:              takes(1, -1, "the name of a unit or unit file"),
-		ValidArgsFunction: c.completeUnits,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.launch(cmd.Context(), args, store.DesiredLaunched, goalRunning, flags)
+		files: true,
+		change: func(ctx context.Context, args []string, flags waitFlags) error {
+			return c.launch(ctx, args, store.DesiredLaunched, goalRunning, flags)
 		},
-	}
-	flags.register(cmd)
-	registerReplace(cmd)
-	return cmd
+	})
 }
 
 func (c *cli) loadCommand() *cobra.Command {
-	var flags waitFlags
-	cmd := &cobra.Command{
-		Use:               "load UNIT|FILE...",
-		Short:             "give units a host, without running them",
-		Args:              takes(1, -1, "the name of a unit or unit file"),
-		ValidArgsFunction: c.completeUnits,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.launch(cmd.Context(), args, store.DesiredLoaded, goalLoaded, flags)
+	return c.unitVerb(unitVerb{
+		use:   "load UNIT|FILE...",
+		short: "give units a host, without running them",
+		files: true,
+		change: func(ctx context.Context, args []string, flags waitFlags) error {
+			return c.launch(ctx, args, store.DesiredLoaded, goalLoaded, flags)
 		},
-	}
-	flags.register(cmd)
-	registerReplace(cmd)
-	return cmd
+	})
 }
 
 // launch submits the files among the arguments and asks for a desired state of every unit that is not a mere template.

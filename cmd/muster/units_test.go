@@ -106,10 +106,24 @@ func TestUnitVerbs(t *testing.T) {
 		},
 		{
 			"stop by pattern",
-			[]string{"web@1.service", "web@2.service", "db.service"},
+			[]string{"web@.service", "web@1.service launched", "web@2.service loaded", "web@3.service", "db.service launched"},
 			"stop web@*", statusDone,
-			map[string]string{"web@1": "loaded", "web@2": "loaded", "db": "inactive"},
+			map[string]string{"web@": "inactive", "web@1": "loaded", "web@2": "loaded", "web@3": "inactive", "db": "launched"},
 			"web@1.service: stopped on node-1\nweb@2.service: stopped on node-1\n",
+		},
+		{
+			"stop what has no host",
+			[]string{"db.service", "web@1.service launched"},
+			"stop db web@1", statusPartial,
+			map[string]string{"db": "inactive", "web@1": "loaded"},
+			"cannot stop db.service: it is inactive",
+		},
+		{
+			"stop a template with replicas",
+			[]string{"web@.service launched"},
+			"stop web@.service", statusDone,
+			map[string]string{"web@": "loaded"},
+			"web@.service: stopped on node-1\n",
 		},
 		{
 			"stop an instance that does not exist",
@@ -120,10 +134,37 @@ func TestUnitVerbs(t *testing.T) {
 		},
 		{
 			"unload",
-			[]string{"db.service"},
+			[]string{"db.service launched"},
 			"units unload db", statusDone,
 			map[string]string{"db": "inactive"},
 			"db.service: unloaded\n",
+		},
+		{
+			"unload a template with replicas",
+			[]string{"web@.service launched"},
+			"units unload web@*", statusDone,
+			map[string]string{"web@": "inactive"},
+			"web@.service: unloaded\n",
+		},
+		{
+			"wait as fleetctl does", nil, "start --block-attempts 400 units/db.service", statusDone,
+			map[string]string{"db": "launched"},
+			"db.service: running on node-1\n",
+		},
+		{
+			"wait for as long as it takes", nil, "start --block-attempts=0 units/db.service", statusDone,
+			map[string]string{"db": "launched"},
+			"db.service: running on node-1\n",
+		},
+		{
+			"wait in two ways", nil, "start --block-attempts 1 --timeout 1s units/db.service", statusUsage,
+			map[string]string{},
+			"both say how long",
+		},
+		{
+			"wait for less than nothing", nil, "start --block-attempts=-1 units/db.service", statusUsage,
+			map[string]string{},
+			"less than nothing",
 		},
 		{
 			"destroy",

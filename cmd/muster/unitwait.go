@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -36,7 +37,7 @@ var (
 	goalRunning = goal{"running", wants(store.DesiredLaunched, api.UnitRunning, api.UnitExited)}
 	goalLoaded  = goal{"loaded", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed, api.UnitRunning, api.UnitExited)}
 	goalStopped = goal{"stopped", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed)}
-	goalIdle    = goal{"unloaded", wants(store.DesiredInactive, api.UnitInactive)}
+	goalIdle    = goal{"unloaded", idle}
 	goalGone    = goal{"destroyed", func(entries []api.UnitStatus) verdict {
 		if len(entries) == 0 {
 			return reached
@@ -44,6 +45,16 @@ var (
 		return onItsWay
 	}}
 )
+
+// idle judges a unit that no host shall have any more. An inactive template has no entries.
+func idle(entries []api.UnitStatus) verdict {
+	for _, e := range entries {
+		if e.Desired != string(store.DesiredInactive) || e.State != api.UnitInactive {
+			return onItsWay
+		}
+	}
+	return reached
+}
 
 // wants judges a unit by a desired state, which the answering host may not have heard of yet, and the states in which
 // it is fulfilled. A unit that has failed does not run by itself later.
@@ -101,10 +112,13 @@ const (
 	dwell = 2 * time.Second
 )
 
-// waitUnits waits until all units have reached the goal or missed it, at most for timeout.
+// waitUnits waits until all units have reached the goal or missed it, at most for timeout if that is not 0.
 func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, g goal, timeout time.Duration) ([]api.UnitStatus, error) {
 	w := &waiting{goal: g, tell: tell, names: names, last: map[string][]api.UnitStatus{}, words: map[string]words{}}
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithCancel(ctx)
+	if timeout > 0 {
+		bounded, cancel = context.WithTimeout(ctx, timeout)
+	}
 	defer cancel()
 	statuses := make(chan api.Status)
 	watch := make(chan error, 1)
@@ -171,10 +185,7 @@ func (w *waiting) run(statuses <-chan api.Status, watch <-chan error) error {
 
 // look takes in a status and reports whether there is nothing left to wait for.
 func (w *waiting) look(s api.Status, now time.Time) (done bool) {
-	entries := map[string][]api.UnitStatus{}
-	for _, u := range s.Units {
-		entries[u.Name] = append(entries[u.Name], u)
-	}
+	entries := entriesOf(s)
 	done = true
 	for _, name := range w.names {
 		w.last[name] = entries[name]
@@ -185,6 +196,23 @@ func (w *waiting) look(s api.Status, now time.Time) (done bool) {
 	}
 	w.say(now)
 	return done
+}
+
+// entriesOf is a status by unit. A template without an entry has those of its replicas that hosts are about to give up.
+func entriesOf(s api.Status) map[string][]api.UnitStatus {
+	entries, leaving := map[string][]api.UnitStatus{}, map[string][]api.UnitStatus{}
+	for _, u := range s.Units {
+		entries[u.Name] = append(entries[u.Name], u)
+		if template, ok := unitfile.Template(u.Name); ok && u.State == api.UnitStopping {
+			leaving[template] = append(leaving[template], u)
+		}
+	}
+	for template, list := range leaving {
+		if len(entries[template]) == 0 {
+			entries[template] = list
+		}
+	}
+	return entries
 }
 
 // say tells what was not told yet: at once that a unit is there or has failed, after a while what it waits for.
