@@ -146,9 +146,14 @@ func (v View) replicasAt(id string, scheduled *store.ScheduledUnit) []Seat {
 		if template != scheduled.Name {
 			continue
 		}
-		if both := silent.Intersect(set); len(both) > 0 {
+		both, rest := silent, instances.Set(nil)
+		if !set.Equal(silent) {
+			both = silent.Intersect(set)
+			rest = silent.Minus(both)
+		}
+		if len(both) > 0 {
 			seats = append(seats, Seat{Host: id, Live: live, Scheduled: scheduled, Reported: &reported[i], Count: both.Len()})
-			silent = silent.Minus(both)
+			silent = rest
 		}
 	}
 	if len(silent) > 0 {

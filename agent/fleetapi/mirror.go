@@ -31,9 +31,15 @@ type mirror struct {
 	wake  chan struct{} // holds one
 
 	mu      sync.Mutex
-	view    fleet.View    // without Tables while nothing is followed
+	view    snapshot      // without Tables while nothing is followed
 	changed chan struct{} // closed when there is another view
 	asked   time.Time
+}
+
+// snapshot is a view that does not change any more, with what is made of it once, when it is asked for.
+type snapshot struct {
+	fleet.View
+	all func() listing
 }
 
 func newMirror(s store.Store, log *slog.Logger) *mirror {
@@ -53,7 +59,7 @@ func (m *mirror) run(ctx context.Context) error {
 		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errIdle) {
 			m.log.Warn("fleet's API cannot follow the cluster's records", "err", err)
 		}
-		m.replace(fleet.View{})
+		m.replace(snapshot{})
 	}
 }
 
@@ -61,7 +67,8 @@ func (m *mirror) follow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return store.Follow(ctx, m.store, mirrored, mirrorPace, func(t *store.Tables) error {
-			m.replace(copyOf(t))
+			v := copyOf(t)
+			m.replace(snapshot{v, sync.OnceValue(func() listing { return listAll(v) })})
 			return nil
 		})
 	})
@@ -87,7 +94,7 @@ func (m *mirror) untilIdle(ctx context.Context) error {
 	}
 }
 
-func (m *mirror) replace(v fleet.View) {
+func (m *mirror) replace(v snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.view = v
@@ -105,7 +112,7 @@ func copyOf(t *store.Tables) fleet.View {
 }
 
 // now is the latest view. It waits for the first one.
-func (m *mirror) now(ctx context.Context) (fleet.View, error) {
+func (m *mirror) now(ctx context.Context) (snapshot, error) {
 	for {
 		m.mu.Lock()
 		view, changed := m.view, m.changed

@@ -38,16 +38,22 @@ func parseToken(text string) (pageToken, error) {
 
 // pageOf is the part of all that a request asks for, and the token of the next page, "" after the last.
 func pageOf[T any](r *http.Request, all []T) (page []T, next string, err error) {
+	begin, end, next, err := pageAt(r, len(all))
+	return all[begin:end], next, err
+}
+
+// pageAt is pageOf for so many items that are not made yet: it returns which of them are on the page.
+func pageAt(r *http.Request, total int) (begin, end int, next string, err error) {
 	t := pageToken{limit: pageLimit, page: 1}
 	if text := r.URL.Query().Get("nextPageToken"); text != "" {
 		if t, err = parseToken(text); err != nil {
-			return nil, "", err
+			return 0, 0, "", err
 		}
 	}
-	begin := min((int(t.page)-1)*pageLimit, len(all))
-	end := min(begin+pageLimit, len(all))
-	if end < len(all) && t.page < math.MaxUint16 {
+	begin = min((int(t.page)-1)*pageLimit, total)
+	end = min(begin+pageLimit, total)
+	if end < total && t.page < math.MaxUint16 {
 		next = pageToken{limit: pageLimit, page: t.page + 1}.String()
 	}
-	return all[begin:end], next, nil
+	return begin, end, next, nil
 }

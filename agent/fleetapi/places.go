@@ -67,24 +67,12 @@ type report struct {
 	file string // SHA-256
 }
 
-// reports is what live hosts say of a unit, or of all, sorted by unit; of one unit, what the host says first that shall
-// have it.
+// reports is what live hosts say of a unit; what the host says first that shall have it.
 func reports(v fleet.View, unit, machine string) []report {
-	var units []string
-	if unit != "" {
-		units = []string{unit}
-	}
-	seats := v.Seats(units...)
 	var list []report
-	for _, name := range slices.Sorted(maps.Keys(seats)) {
-		for _, s := range seats[name] {
-			if !s.Live || s.Reported == nil || machine != "" && s.Host != machine {
-				continue
-			}
-			r := s.Reported
-			list = append(list, report{
-				UnitState: UnitState{Name: name, MachineID: s.Host, Load: r.Load, Active: r.Active, Sub: r.Sub}, file: r.File,
-			})
+	for _, s := range v.Seats(unit)[unit] {
+		if s.Live && s.Reported != nil && (machine == "" || s.Host == machine) {
+			list = append(list, entry{host: s.Host, reported: s.Reported}.report(unit))
 		}
 	}
 	return list

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -15,8 +14,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := r.URL.Query()
-	page, next, err := pageOf(r, reports(v, query.Get("unitName"), query.Get("machineID")))
+	page, next, err := statesPage(r, v)
 	if err != nil {
 		return err
 	}
@@ -28,6 +26,23 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// statesPage is the page of states that a request asks for.
+func statesPage(r *http.Request, v snapshot) (page []report, next string, err error) {
+	unit, machine := r.URL.Query().Get("unitName"), r.URL.Query().Get("machineID")
+	if unit != "" {
+		return pageOf(r, reports(v.View, unit, machine))
+	}
+	var l listing
+	switch {
+	case machine == "":
+		l = v.all()
+	case v.Ready(machine):
+		l = list(v.View, []string{machine})
+	}
+	begin, end, next, err := pageAt(r, l.total)
+	return l.slice(begin, end), next, err
+}
+
 // getState is the state of a unit on the machine that has it; of a global one, on the first.
 func (s *Server) getState(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
@@ -37,7 +52,7 @@ func (s *Server) getState(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("name")
-	list := reports(v, name, "")
+	list := reports(v.View, name, "")
 	if len(list) == 0 {
 		return refuse(http.StatusNotFound, "no machine has a state of unit %s", name)
 	}
@@ -50,11 +65,11 @@ func (s *Server) getState(w http.ResponseWriter, r *http.Request) error {
 }
 
 // reported is what hosts say, if the store is there: what they said before it went away may not be so.
-func (s *Server) reported(ctx context.Context) (fleet.View, error) {
+func (s *Server) reported(ctx context.Context) (snapshot, error) {
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if _, err := s.Store.Get(bounded, store.KeyCluster); err != nil {
-		return fleet.View{}, err
+		return snapshot{}, err
 	}
 	return s.mirror.now(ctx)
 }
