@@ -39,7 +39,7 @@ type agent struct {
 	id      join.Identity
 	storage join.Storage
 	facts   roster.Facts
-	fleet   fleetSettings
+	fleet   join.Fleet
 	log     *slog.Logger
 
 	source   *pki.Source // the host's certificate
@@ -68,7 +68,7 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 			a.close()
 		}
 	}()
-	if a.fleet, err = readFleetSettings(filepath.Join(a.root, fleetSettingsPath)); err != nil {
+	if a.fleet, err = readFleetSettings(filepath.Join(a.root, join.FleetPath)); err != nil {
 		log.Error("fleet's API has its defaults", "err", err) // a host is worth more than a setting
 	}
 	for _, open := range []func(context.Context) error{a.openCredentials, a.openRuntime, a.openCouncil, a.openStore} {

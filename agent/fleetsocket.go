@@ -18,54 +18,53 @@ import (
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/fleetapi"
+	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 )
 
-// Where fleet's API is, and its settings, below the host's root directory. The socket's path is the one that fleetctl
-// looks for.
-const (
-	fleetSocketPath   = "/var/run/fleet.sock"
-	fleetSettingsPath = "/etc/muster/fleet.json"
-)
+// fleetSocketPath is where fleet's API is, below the host's root directory: where fleetctl looks for it.
+const fleetSocketPath = "/var/run/fleet.sock"
 
 // fleetGroup may use fleet's API, where there is such a group; else the user of musterd alone may.
 const fleetGroup = "fleet"
 
-// fleetSettings are what a host's administrator may say about fleet's API.
-type fleetSettings struct {
-	// Listen is host:port on which the API is served over plain TCP too, to anybody who can reach it. Without a host it
-	// is this host alone. "" for not at all.
-	Listen string `json:"listen,omitempty"`
-	// HostsCommand has a voter take from hosts what fleet took from every machine: changes of units and metadata.
-	HostsCommand bool `json:"hosts_command,omitempty"`
-}
-
 // readFleetSettings reads a file that need not be there.
-func readFleetSettings(path string) (fleetSettings, error) {
+func readFleetSettings(path string) (join.Fleet, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fleetSettings{}, nil
+		return join.Fleet{}, nil
 	}
 	if err != nil {
-		return fleetSettings{}, fmt.Errorf("cannot read the settings of fleet's API: %w", err)
+		return join.Fleet{}, fmt.Errorf("cannot read the settings of fleet's API: %w", err)
 	}
-	var s fleetSettings
+	var s join.Fleet
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return fleetSettings{}, fmt.Errorf("cannot use the settings of fleet's API in %s: %w", path, err)
+		return join.Fleet{}, fmt.Errorf("cannot use the settings of fleet's API in %s: %w", path, err)
 	}
 	if s.Listen == "" {
 		return s, nil
 	}
-	host, port, err := net.SplitHostPort(s.Listen)
-	if err != nil {
-		return fleetSettings{}, fmt.Errorf("cannot use the settings of fleet's API in %s: listen is not host:port: %w", path, err)
-	}
-	if host == "" {
-		s.Listen = net.JoinHostPort(netip.AddrFrom4([4]byte{127, 0, 0, 1}).String(), port)
+	if _, _, err := s.Address(); err != nil {
+		return join.Fleet{}, fmt.Errorf("cannot use the settings of fleet's API in %s: listen: %w", path, err)
 	}
 	return s, nil
+}
+
+// fleetAddress is where a host listens for fleet's API over TCP. own is the address of a host that shares its machine with
+// others and has one alone, on which it listens for everything; else the zero Addr.
+func fleetAddress(s join.Fleet, own netip.Addr) (string, error) {
+	host, port, err := s.Address()
+	switch {
+	case err != nil:
+		return "", err
+	case own.IsLoopback() && (!host.IsValid() || host.IsUnspecified()):
+		host = own
+	case !host.IsValid():
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.AddrPortFrom(host, uint16(port)).String(), nil
 }
 
 // fleetAPI is fleet's API over this agent.
@@ -114,7 +113,11 @@ func listenFleetSocket(ctx context.Context, path string) (net.Listener, error) {
 }
 
 func (a *agent) listenFleetTCP(ctx context.Context) (net.Listener, error) {
-	l, err := listen(ctx, a.fleet.Listen)
+	where, err := fleetAddress(a.fleet, a.listen)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listen(ctx, where)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +136,7 @@ func (a *agent) changes() fleetapi.Changes {
 }
 
 // voters changes the cluster for a host that does not vote, in the host's own name: voters take that if their settings
-// say so (fleetSettings.HostsCommand).
+// say so (join.Fleet.HostsCommand).
 type voters struct{ *agent }
 
 func (v voters) ask(call func(*api.Client) error) error {

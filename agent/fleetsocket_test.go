@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,28 +22,49 @@ import (
 
 func TestFleetSettings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fleet.json")
-	if s, err := readFleetSettings(path); err != nil || s != (fleetSettings{}) {
+	if s, err := readFleetSettings(path); err != nil || s != (join.Fleet{}) {
 		t.Errorf("without a file: %+v, %v", s, err)
 	}
 	for _, c := range []struct {
 		text string
-		want fleetSettings
+		want join.Fleet
 		good bool
 	}{
-		{`{}`, fleetSettings{}, true},
-		{`{"listen": "10.0.0.1:49153"}`, fleetSettings{Listen: "10.0.0.1:49153"}, true},
-		{`{"listen": ":49153"}`, fleetSettings{Listen: "127.0.0.1:49153"}, true},
-		{`{"hosts_command": true}`, fleetSettings{HostsCommand: true}, true},
-		{`{"listen": "49153"}`, fleetSettings{}, false},
-		{`{"hosts_command": "yes"}`, fleetSettings{}, false},
-		{`{"host_command": true}`, fleetSettings{}, false},
-		{`hosts_command: true`, fleetSettings{}, false},
+		{`{}`, join.Fleet{}, true},
+		{`{"listen": "10.0.0.1:49153"}`, join.Fleet{Listen: "10.0.0.1:49153"}, true},
+		{`{"listen": ":49153"}`, join.Fleet{Listen: ":49153"}, true},
+		{`{"hosts_command": true}`, join.Fleet{HostsCommand: true}, true},
+		{`{"listen": "49153"}`, join.Fleet{}, false},
+		{`{"hosts_command": "yes"}`, join.Fleet{}, false},
+		{`{"host_command": true}`, join.Fleet{}, false},
+		{`hosts_command: true`, join.Fleet{}, false},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if s, err := readFleetSettings(path); s != c.want || (err == nil) != c.good {
 			t.Errorf("%s: %+v, %v", c.text, s, err)
+		}
+	}
+}
+
+func TestFleetAddress(t *testing.T) {
+	real, local := netip.Addr{}, netip.MustParseAddr("127.77.0.3")
+	for _, c := range []struct {
+		listen string
+		own    netip.Addr
+		want   string
+	}{
+		{":49153", real, "127.0.0.1:49153"},
+		{"0.0.0.0:49153", real, "0.0.0.0:49153"},
+		{"10.0.0.1:49153", real, "10.0.0.1:49153"},
+		{":49153", local, "127.77.0.3:49153"},
+		{"[::]:49153", local, "127.77.0.3:49153"},
+		{"127.0.0.1:49153", local, "127.0.0.1:49153"},
+		{":49153", netip.MustParseAddr("10.0.0.1"), "127.0.0.1:49153"},
+	} {
+		if got, err := fleetAddress(join.Fleet{Listen: c.listen}, c.own); err != nil || got != c.want {
+			t.Errorf("%s of a host at %v: %s, %v", c.listen, c.own, got, err)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (o *operator) provide(h roster.Host, secret string, endpoints []string) {
 	}
 	files := map[string][]byte{userDataFile: userData, metaDataFile: meta}
 	if o.fleet != "" {
-		files[fleetSettingsPath] = []byte(o.fleet)
+		files[join.FleetPath] = []byte(o.fleet)
 	}
 	for name, data := range files {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {

@@ -28,6 +28,7 @@ type FirstBoot struct {
 	Hostname   string
 	ConfigPath string // where musterd reads Config, in ReservedDir
 	Config     []byte // written with mode 0600: it holds the join token
+	Files      []File // more that musterd reads, in ReservedDir
 	// Musterd is where the host fetches musterd, one entry for each architecture. With none, and when the host does not
 	// await it, musterd is there already and started by whoever made the host, as on this machine.
 	Musterd []Download
@@ -133,6 +134,12 @@ func (b FirstBoot) Document() (Document, error) {
 		return Document{}, fmt.Errorf("cannot write the host's configuration to `%s`: it is not in %s", b.ConfigPath, ReservedDir)
 	}
 	doc := Document{Hostname: b.Hostname, WriteFiles: []File{NewFile(b.ConfigPath, b.Config, "0600")}}
+	for _, f := range b.Files {
+		if !Reserved(f.Path) || checkPath(f.Path) != "" {
+			return Document{}, fmt.Errorf("cannot write `%s` for musterd: it is not in %s", f.Path, ReservedDir)
+		}
+		doc.WriteFiles = append(doc.WriteFiles, f)
+	}
 	if !b.lacksMusterd() {
 		return doc, nil
 	}

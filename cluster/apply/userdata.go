@@ -47,14 +47,30 @@ func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Docume
 	if err != nil {
 		return cloudconfig.Document{}, err
 	}
+	more, err := settings(deps.Spec)
+	if err != nil {
+		return cloudconfig.Document{}, err
+	}
 	musterd := deps.Musterd[config.Provider]
 	first := cloudconfig.FirstBoot{
-		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'),
+		Hostname: host.Name, ConfigPath: join.ConfigPath, Config: append(text, '\n'), Files: more,
 		Musterd: musterd.Downloads, Awaits: musterd.Pushed,
 		// No address: it is the provider that gives one, when the host is made.
 		Variables: cloudconfig.Variables{Cluster: config.ClusterName, Provider: config.Provider, Labels: config.Labels},
 	}
 	return first.Merge(host.CloudConfig)
+}
+
+// settings are the files that musterd reads beside its configuration: none, unless the cluster file asks for something.
+func settings(s spec.Spec) ([]cloudconfig.File, error) {
+	if s.Fleet == (join.Fleet{}) {
+		return nil, nil
+	}
+	text, err := json.Marshal(s.Fleet)
+	if err != nil {
+		return nil, err
+	}
+	return []cloudconfig.File{cloudconfig.NewFile(join.FleetPath, append(text, '\n'), "0644")}, nil
 }
 
 // madeByUp stands for what only a run of Up can know.

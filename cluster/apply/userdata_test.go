@@ -117,3 +117,31 @@ func TestPreviewDocument(t *testing.T) {
 	}
 	w.assertNothing()
 }
+
+// TestFleetSettings: what the cluster file says of fleet's API is a file of every host, and there is none else.
+func TestFleetSettings(t *testing.T) {
+	for _, c := range []struct {
+		fleet join.Fleet
+		want  string
+	}{
+		{join.Fleet{}, ""},
+		{join.Fleet{Listen: ":49153"}, `{"listen":":49153"}` + "\n"},
+		{join.Fleet{HostsCommand: true}, `{"hosts_command":true}` + "\n"},
+	} {
+		w := newWorld(t, 1, fake.Faults{}, true)
+		w.spec.Fleet = c.fleet
+		doc, err := document(w.deps(nil), w.spec.Hosts()[0], join.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, f := range doc.WriteFiles {
+			if f.Path == join.FleetPath {
+				got = f.Content
+			}
+		}
+		if got != c.want {
+			t.Errorf("%+v: %q", c.fleet, got)
+		}
+	}
+}

@@ -6,6 +6,10 @@
 //	voters: 3                  # optional: 1, 3, 5 or 7; 3 if there are so many hosts, else 1
 //	lease: 5s                  # optional, 2s to 10m: a host silent for so long is given up
 //	network: {mode: direct}    # optional: hosts reach each other at their addresses
+//	fleet:                     # optional: fleet's API beside the unix socket of every host; off by default
+//	  listen: ":49153"         # over plain TCP, to programs of the host itself; 0.0.0.0:49153 to all. It asks nobody who
+//	                           # they are, and who connects commands the cluster
+//	  hosts_command: true      # voters take changes from hosts, as fleet did from every machine
 //	musterd:                   # optional, how hosts get musterd: one of these. Without it their image has it
 //	  fetch:                   # from URLs, checked against the sum
 //	    - {arch: amd64, sha256: 9f86..., urls: [https://example.org/musterd-amd64]}
@@ -31,6 +35,7 @@
 //	  - file: units/api@.service
 //	    instances: 1..6        # of a template: a range, a name, or a list of them
 //	    desired: launched      # optional: or loaded, or inactive
+//	  - file: units/web@.service # a template without instances: its file says how many, Replicas=N below [X-Muster]
 //
 // Host i of a group is at the i-th provider of its spread, round robin, so that a change of count moves no host; a
 // provider listed twice gets twice the hosts. With a spread, settings may be keyed by provider, and must be when the
@@ -39,5 +44,5 @@
 //
 // Parse is strict and tells everything that is wrong at once, with places and hints, in the files that the cluster file
 // names too; what it returns is complete and needs no further check. It makes no remote call and does not know what
-// exists, nor what is inside a unit file.
+// exists, nor what is inside a unit file: whether a template without instances asks for replicas is for others to check.
 package spec

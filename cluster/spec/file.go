@@ -13,6 +13,7 @@ type clusterFile struct {
 	Voters    *int          `yaml:"voters" jsonschema:"enum=1,enum=3,enum=5,enum=7,description=How many hosts keep the cluster's shared state. 3 unless there are fewer hosts."`
 	Lease     time.Duration `yaml:"lease" jsonschema:"default=5s,description=A host silent for so long is given up and its units move. From 2s to 10m."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
+	Fleet     fleetFile     `yaml:"fleet" jsonschema:"description=fleet's API beside the unix socket of every host. Hosts made before keep what they were told."`
 	Musterd   yaml.Node     `yaml:"musterd"`
 	Providers yaml.Node     `yaml:"providers" jsonschema:"required"`
 	Hosts     yaml.Node     `yaml:"hosts" jsonschema:"required"`
@@ -37,5 +38,5 @@ type groupFile struct {
 type unitFile struct {
 	File      string    `yaml:"file" jsonschema:"required,description=Path of the unit file. Its base name is the unit's name."`
 	Instances yaml.Node `yaml:"instances"`
-	Desired   string    `yaml:"desired" jsonschema:"enum=launched,enum=loaded,enum=inactive,default=launched,description=launched: runs. loaded: is on a host\\, stopped. inactive: is only known."`
+	Desired   string    `yaml:"desired" jsonschema:"enum=launched,enum=loaded,enum=inactive,default=launched,description=launched: runs. loaded: is on a host\\, stopped. inactive: is only known. Of a template without instances it is what its replicas shall do."`
 }

@@ -139,6 +139,7 @@ func (p *parser) file(data []byte) {
 		p.at("", "write `version: 1` into the first line", "`version` is missing")
 	}
 	p.header(raw)
+	p.fleet(raw.Fleet)
 	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})
 	p.providers(&raw.Providers, all)
 	p.groups(&raw.Hosts)

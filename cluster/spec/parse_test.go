@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rogpeppe/go-internal/txtar"
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/secret"
+	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/spec"
 )
 
@@ -30,12 +32,16 @@ ExecStart=/bin/lb
 -- units/api@.service --
 [Service]
 ExecStart=/bin/api %i
+-- units/work@.service --
+[X-Muster]
+Replicas=3
 -- cluster.yaml --
 version: 1
 cluster: demo
 voters: 5
 lease: 1m30s
 network: {mode: direct}
+fleet: {listen: "127.0.0.1:49153", hosts_command: true}
 providers:
   far: {driver: remote, region: eu, token: {file: token}, network: {name: net}}
   cloud-a: {driver: local, slots: 3}
@@ -64,6 +70,7 @@ hosts:
 units:
   - {file: units/lb.service, desired: loaded}
   - {file: units/api@.service, instances: [9..10, blue, 007]}
+  - {file: units/work@.service, desired: loaded}
 `
 
 func load(t *testing.T, archive string) (spec.Spec, string) {
@@ -93,7 +100,7 @@ func TestParse(t *testing.T) {
 	apiText := []byte("[Service]\nExecStart=/bin/api %i\n")
 	want := spec.Spec{
 		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, Lease: 90 * time.Second,
-		Network: spec.Network{Mode: "direct"},
+		Network: spec.Network{Mode: "direct"}, Fleet: join.Fleet{Listen: "127.0.0.1:49153", HostsCommand: true},
 		Providers: []spec.Provider{
 			{Name: "cloud-a", Driver: "local", Config: &localConfig{Root: "/var/lib/muster", Slots: 3}},
 			{Name: "cloud-b", Driver: "local", Config: &localConfig{Root: "/var/lib/muster", Slots: 10}},
@@ -122,9 +129,13 @@ func TestParse(t *testing.T) {
 			{Name: "api@10.service", File: api, Content: apiText, Desired: "launched"},
 			{Name: "api@blue.service", File: api, Content: apiText, Desired: "launched"},
 			{Name: "api@007.service", File: api, Content: apiText, Desired: "launched"},
+			{Name: "work@.service", File: filepath.Join(dir, "units/work@.service"), Content: []byte("[X-Muster]\nReplicas=3\n"), Desired: "loaded"},
 		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if at := got.Units[len(got.Units)-1].At; at.File != got.File || at.Line == 0 || at.Column == 0 {
+		t.Errorf("the last unit is at %+v", at)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(spec.Unit{}, "At")); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", got, got, got.Providers[2].Config); strings.Contains(text, "canary") {
@@ -153,6 +164,7 @@ func TestDefaultsAndWarnings(t *testing.T) {
 	got, dir := load(t, `-- cluster.yaml --
 version: 1
 cluster: demo
+fleet: {listen: "[::]:49153"}
 providers:
   cloud-a: {driver: local}
   spare:
@@ -163,7 +175,9 @@ hosts:
 	if got.Voters != 0 || got.VoterCount() != 1 || got.Lease != spec.DefaultLease || got.Network.Mode != "direct" || len(got.Hosts()) != 1 {
 		t.Errorf("defaults: %+v", got)
 	}
-	want := "cluster.yaml:5:3: no host is at the provider `spare`; remove it, or give it hosts"
+	want := "cluster.yaml:3:9: who reaches port 49153 of a host commands the cluster: fleet's API asks nobody who they are; " +
+		"\":49153\" is for programs on the host itself; fleetctl --tunnel goes through SSH\n" +
+		"cluster.yaml:6:3: no host is at the provider `spare`; remove it, or give it hosts"
 	if text := strings.ReplaceAll(got.Warnings.Error(), dir+"/", ""); text != want {
 		t.Errorf("warnings %s", text)
 	}
@@ -295,7 +309,7 @@ func TestStarter(t *testing.T) {
 	text := strings.NewReplacer("    # voter", "    voter", "    # settings", "    settings", "    # cloud_config", "    cloud_config",
 		"# units:", "units:", "#   - file", "  - file", "#     instances", "    instances").Replace(string(spec.Starter("demo")))
 	for name, content := range map[string]string{
-		"node.yaml": "#cloud-config\n", "units/web.service": "", "units/api@.service": "", "cluster.yaml": text,
+		"node.yaml": "#cloud-config\n", "units/web.service": "", "units/api@.service": "", "units/work@.service": "", "cluster.yaml": text,
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, "units"), 0o755); err != nil {
 			t.Fatal(err)
@@ -305,7 +319,7 @@ func TestStarter(t *testing.T) {
 		}
 	}
 	s, err := spec.Load(filepath.Join(dir, "cluster.yaml"), registry())
-	if err != nil || len(s.Units) != 8 || s.Groups[0].Voter == nil {
+	if err != nil || len(s.Units) != 9 || s.Groups[0].Voter == nil {
 		t.Errorf("with its comments: %+v, %v\n%s", s, err, text)
 	}
 }

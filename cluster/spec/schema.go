@@ -93,7 +93,7 @@ func instancesSchema() *jsonschema.Schema {
 	}}
 	return &jsonschema.Schema{
 		AnyOf:       []*jsonschema.Schema{one, {Type: "array", Items: one, MinItems: new(uint64(1))}},
-		Description: "Instances of a template: a range such as 1..6, a name, or a list of them.",
+		Description: "Instances of a template: a range such as 1..6, a name, or a list of them. One whose file says Replicas=N below [X-Muster] needs none.",
 	}
 }
 

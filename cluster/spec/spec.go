@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/finding"
+	"github.com/musterhq/muster/cluster/join"
 )
 
 // Limits and defaults of a cluster file.
@@ -31,6 +32,7 @@ type Spec struct {
 	Voters    int    // as the file says, 0 when it leaves the number to VoterCount
 	Lease     time.Duration
 	Network   Network
+	Fleet     join.Fleet // how hosts serve fleet's API beside its unix socket
 	Providers []Provider // sorted by name
 	Groups    []Group    // in the order of the file
 	Units     []Unit     // in the order of the file, a template before its instances
@@ -77,10 +79,11 @@ type Host struct {
 
 // Unit is one unit that the cluster shall have.
 type Unit struct {
-	Name    string // "lb.service", "api@.service" or "api@1.service"
-	File    string // path of the file that Content was read from
-	Content []byte // of instances too: their template's. Not to be changed
-	Desired string // "inactive", "loaded" or "launched", as in store.Desired
+	Name    string           // "lb.service", "api@.service" or "api@1.service"
+	File    string           // path of the file that Content was read from
+	Content []byte           // of instances too: their template's. Not to be changed
+	Desired string           // "inactive", "loaded" or "launched", as in store.Desired; not inactive of a template is for replicas
+	At      finding.Position // of its file in the cluster file
 }
 
 // Hosts returns every desired host, in the order of the file and then by number.

@@ -43,6 +43,7 @@ func (p *parser) unit(path string, raw unitFile) {
 		return
 	}
 	u := Unit{Name: unitOf(filepath.Base(raw.File)), File: p.Path(raw.File), Desired: p.desired(path, raw.Desired)}
+	u.At = strictyaml.Locate(p.File, p.root, path+".file")
 	if raw.File == "" {
 		u.Name = ""
 	}
@@ -88,10 +89,12 @@ func (p *parser) desired(path, state string) string {
 // add adds a unit to the Spec, or a template with its instances.
 func (p *parser) add(path string, u Unit, instances []string) {
 	units := []Unit{u}
-	if before, after, ok := strings.Cut(u.Name, "@."); ok {
-		units[0].Desired = "inactive" // a template never runs
+	if before, after, ok := strings.Cut(u.Name, "@."); ok && len(instances) > 0 {
+		units[0].Desired = "inactive" // its instances run
 		for _, name := range instances {
-			units = append(units, Unit{Name: before + "@" + name + "." + after, File: u.File, Content: u.Content, Desired: u.Desired})
+			one := u
+			one.Name = before + "@" + name + "." + after
+			units = append(units, one)
 		}
 	}
 	for _, u := range units {
@@ -117,10 +120,6 @@ func (p *parser) instances(path string, u Unit, node *yaml.Node) []string {
 	switch {
 	case given && !template:
 		p.at(at, "only a template such as "+templateOf(u.Name)+" has", "`%s` has no instances", u.Name)
-		return nil
-	case !given && template && u.Desired != "inactive" && u.Desired != "":
-		p.at(path+".file", "add `instances: 1..3`, or `desired: inactive` to store the template alone",
-			"the template `%s` cannot be %s itself", u.Name, u.Desired)
 		return nil
 	case !given:
 		return nil

@@ -21,10 +21,8 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, u := range s.Units {
-				if warnings, found := readUnit(u.Name, u.File, u.Content); len(warnings) > 0 || len(found) > 0 {
-					t.Errorf("%s: %v, %v", u.File, found, warnings)
-				}
+			if warnings, mistakes := unitMistakes(s.Units); len(warnings) > 0 || len(mistakes) > 0 {
+				t.Errorf("%v, %v", mistakes, warnings)
 			}
 			nothing := map[string][]providers.Instance{}
 			for _, p := range s.Providers {

@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterhq/muster/cloudconfig/finding"
 	"github.com/musterhq/muster/cluster/apply"
 	"github.com/musterhq/muster/cluster/plan"
-	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/cmd/muster/output"
 )
 
@@ -38,7 +35,10 @@ func (c *cli) preview(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
-	return c.printPlan(p, all)
+	if err := c.printPlan(p, all); err != nil || c.format != output.Table {
+		return err
+	}
+	return writeUnitsLine(c.out, deps.Spec.Units)
 }
 
 func (c *cli) printPlan(p plan.Plan, all bool) error {
@@ -58,30 +58,6 @@ func (c *cli) wantedDeps() (apply.Deps, error) {
 		return deps, err
 	}
 	return deps, c.deliverMusterd(&deps)
-}
-
-// checkUnits tells what is wrong with the unit files of a cluster file, which only the voters would find out else. An
-// instance has the same mistakes as its template, and they are told once.
-func (c *cli) checkUnits(units []spec.Unit) error {
-	var mistakes finding.Findings
-	said := make(map[string]bool)
-	for _, u := range units {
-		warnings, found := readUnit(u.Name, u.File, u.Content)
-		for _, w := range fresh(said, warnings) {
-			writeWarning(c.err, w.Error(), c.color(c.err))
-		}
-		mistakes = append(mistakes, fresh(said, found)...)
-	}
-	return mistakes.Err()
-}
-
-// fresh are the findings that were not said before.
-func fresh(said map[string]bool, found finding.Findings) finding.Findings {
-	return slices.DeleteFunc(found, func(f finding.Finding) bool {
-		before := said[f.Error()]
-		said[f.Error()] = true
-		return before
-	})
 }
 
 // deps is what cluster/apply works with.

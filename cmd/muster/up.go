@@ -79,7 +79,7 @@ func (c *cli) up(ctx context.Context, flags changeFlags) error {
 		return c.upNext(fmt.Sprintf("cluster %s: all hosts are asked for; `muster up%s` waits for them", work.deps.Spec.Cluster, c.fileFlag()))
 	default:
 		return c.upNext(fmt.Sprintf("cluster %s is up: %s, %s, %.1f s", work.deps.Spec.Cluster, count(len(result.Members), "host"),
-			count(len(launched(work.deps.Spec)), "unit"), c.now().Sub(started).Seconds()))
+			count(running(work.deps.Spec), "unit"), c.now().Sub(started).Seconds()))
 	}
 }
 
@@ -144,6 +144,17 @@ func launched(s spec.Spec) []string {
 		}
 	}
 	return names
+}
+
+// running is how many units shall run, replicas counted.
+func running(s spec.Spec) int {
+	n := 0
+	for _, u := range s.Units {
+		if u.Desired == string(store.DesiredLaunched) {
+			n += instancesOf(u)
+		}
+	}
+	return n
 }
 
 // newDisplay shows progress as the format and the terminal allow.
