@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/internal/golden"
 )
 
 func operator(t testing.TB, body string) cloudconfig.Document {
@@ -62,7 +63,7 @@ runcmd: [[b, $private_ipv4, "${muster.provider}"]]
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "expanded.yaml", got.Render())
+	golden.Compare(t, "testdata/expanded.yaml", got.Render())
 	if len(got.Uses) > 0 || len(got.Addresses()) > 0 {
 		t.Errorf("uses are left: %v", got.Uses)
 	}

@@ -1,36 +1,13 @@
 package cloudconfig_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s: -want +got\n%s", path, diff)
-	}
-}
 
 func firstBoot() cloudconfig.FirstBoot {
 	return cloudconfig.FirstBoot{
@@ -53,7 +30,7 @@ func TestUserData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "local.yaml", local)
+	golden.Compare(t, "testdata/local.yaml", local)
 
 	remote := firstBoot()
 	remote.Musterd = downloads(strings.Repeat("0f", 32), "https://a.example/musterd", "https://b.example/it's?a=1&b=$(x)")
@@ -62,7 +39,7 @@ func TestUserData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "remote.yaml", data)
+	golden.Compare(t, "testdata/remote.yaml", data)
 	doc, err := cloudconfig.Parse("remote.yaml", data)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +57,7 @@ func TestUserDataAwaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "awaits.yaml", data)
+	golden.Compare(t, "testdata/awaits.yaml", data)
 }
 
 func TestUserDataRefuses(t *testing.T) {

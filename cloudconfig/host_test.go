@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/internal/golden"
 )
 
 func remoteBoot() cloudconfig.FirstBoot {
@@ -33,7 +34,7 @@ runcmd: [echo late]
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "operator.yaml", data)
+	golden.Compare(t, "testdata/operator.yaml", data)
 	outer, err := cloudconfig.Parse("user-data", data)
 	if err != nil {
 		t.Fatal(err)

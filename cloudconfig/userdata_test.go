@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/internal/golden"
 )
 
 func TestMultipart(t *testing.T) {
@@ -18,7 +19,7 @@ func TestMultipart(t *testing.T) {
 		{Data: []byte("#!/bin/sh\necho " + strings.Repeat("long ", 40) + "\n")},
 	}
 	message := cloudconfig.Multipart(parts)
-	golden(t, "multipart.txt", message)
+	golden.Compare(t, "testdata/multipart.txt", message)
 	if !bytes.Equal(message, cloudconfig.Multipart(parts)) {
 		t.Error("it is not deterministic")
 	}

@@ -3,41 +3,18 @@ package fleet
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var rewrite = flag.Bool("update", false, "rewrite golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs, rewrite with -update if it is meant (-want +got):\n%s", path, diff)
-	}
-}
 
 // recorder builds a view from records as the store would deliver them.
 type recorder struct {
@@ -166,7 +143,7 @@ func TestStatusContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "status.json", append(data, '\n'))
+	golden.Compare(t, "testdata/status.json", append(data, '\n'))
 
 	var shape map[string]any
 	if err := json.Unmarshal(data, &shape); err != nil {

@@ -3,7 +3,6 @@ package fleetapi
 import (
 	"bufio"
 	"bytes"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,9 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
-)
 
-var update = flag.Bool("update", false, "rewrite the responses in testdata; check them against COMPAT, section 1")
+	"github.com/musterhq/muster/internal/golden"
+)
 
 // TestGolden plays recorded conversations. In testdata/*.txtar a file named "world" says what happens to the cluster
 // (see world.tell), any other is a request, blank line, arrow, blank line, and the response that it must have.
@@ -42,12 +41,12 @@ func TestGolden(t *testing.T) {
 				}
 				request, want, _ := strings.Cut(string(file.Data), arrow)
 				got := w.play(request)
-				if diff := cmp.Diff(want, got); diff != "" && !*update {
+				if diff := cmp.Diff(want, got); diff != "" && !golden.Updating() {
 					t.Errorf("%s (-want +got):\n%s", file.Name, diff)
 				}
 				archive.Files[i].Data = []byte(request + arrow + got)
 			}
-			if !*update {
+			if !golden.Updating() {
 				return
 			}
 			if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {

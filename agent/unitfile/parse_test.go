@@ -3,9 +3,7 @@ package unitfile_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -14,9 +12,8 @@ import (
 
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cloudconfig/finding"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestFindings(t *testing.T) {
 	archive, err := txtar.ParseFile("testdata/findings.txtar")
@@ -34,23 +31,7 @@ func TestFindings(t *testing.T) {
 			fmt.Fprintln(&got, "warning:", w)
 		}
 	}
-	golden(t, "testdata/findings.golden", got.Bytes())
-}
-
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got), -update rewrites it:\n%s", path, diff)
-	}
+	golden.Compare(t, "testdata/findings.golden", got.Bytes())
 }
 
 func TestParseRefusesWhatIsNoText(t *testing.T) {

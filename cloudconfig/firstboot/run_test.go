@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,9 +21,8 @@ import (
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/datasource"
 	"github.com/musterhq/muster/cloudconfig/firstboot"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // image is what a root directory has before its first boot.
 var image = map[string]string{
@@ -174,7 +172,7 @@ func TestCorpus(t *testing.T) {
 			if err := firstboot.Run(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", dump(t, root, running.calls))
+			golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".golden", dump(t, root, running.calls))
 
 			before := dump(t, root, nil)
 			running.calls = nil
@@ -185,22 +183,6 @@ func TestCorpus(t *testing.T) {
 				t.Errorf("the second boot of the instance changed files: %s", diff)
 			}
 		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s: -want +got\n%s", path, diff)
 	}
 }
 
@@ -224,7 +206,7 @@ func TestOnceForEveryInstance(t *testing.T) {
 	if err := firstboot.Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/every-part.golden", dump(t, root, running.calls))
+	golden.Compare(t, "testdata/every-part.golden", dump(t, root, running.calls))
 
 	var record cloudconfig.Record
 	text, err := os.ReadFile(filepath.Join(root, cloudconfig.RecordPath))

@@ -1,7 +1,6 @@
 package ignition_test
 
 import (
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,13 +8,11 @@ import (
 	"testing"
 
 	"github.com/coreos/ignition/v2/config/v3_4"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/ignition"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 func addresses() cloudconfig.Addresses {
 	return cloudconfig.Addresses{
@@ -69,30 +66,13 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	accepted(t, data)
-	golden(t, "everything.json", data)
+	golden.Compare(t, "testdata/everything.json", data)
 
 	empty, err := ignition.Render(cloudconfig.Document{})
 	if err != nil || string(empty) != "{\n  \"ignition\": {\n    \"version\": \"3.4.0\"\n  }\n}\n" {
 		t.Errorf("%s, %v", empty, err)
 	}
 	accepted(t, empty)
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s: -want +got\n%s", path, diff)
-	}
 }
 
 func TestHost(t *testing.T) {
@@ -113,7 +93,7 @@ func TestHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	accepted(t, data)
-	golden(t, "host.json", data)
+	golden.Compare(t, "testdata/host.json", data)
 }
 
 func TestCorpus(t *testing.T) {

@@ -4,23 +4,18 @@ import (
 	compare "cmp"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/spec"
+	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const clusterID = "5f0c0f3e-8d4b-4f0e-9d53-0d6a3f1c2b10"
 
@@ -167,18 +162,7 @@ func TestGolden(t *testing.T) {
 			}
 			got := render(t, p)
 			name := filepath.Join("testdata", strings.ReplaceAll(strings.ReplaceAll(s.name, ",", ""), " ", "-")+".golden")
-			if *update {
-				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Error(diff)
-			}
+			golden.Compare(t, name, got)
 		})
 	}
 }

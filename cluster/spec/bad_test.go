@@ -2,7 +2,6 @@ package spec_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +12,8 @@ import (
 
 	"github.com/musterhq/muster/cloudconfig/finding"
 	"github.com/musterhq/muster/cluster/spec"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // TestBadFiles parses every archive of testdata/bad: a cluster file, the files that it names, and what is said of it.
 func TestBadFiles(t *testing.T) {
@@ -47,7 +45,7 @@ func TestBadFiles(t *testing.T) {
 				t.Errorf("with findings there is a Spec: %+v", got)
 			}
 			text := strings.ReplaceAll(findings.Error()+"\n", dir+"/", "")
-			if *update {
+			if golden.Updating() {
 				want.Data = []byte(text)
 				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)

@@ -24,8 +24,9 @@ var sdks = []string{
 	"charm.land/",
 }
 
-// directions is the house: cmd → cluster, agent, providers, cloudconfig, and never back.
+// directions is the house: cmd → cluster, agent, providers, cloudconfig, and never back. What is for tests is in no program.
 var directions = []direction{
+	{module, []string{module + "internal/golden/"}},
 	{module + "cloudconfig/", []string{module + "agent/", module + "cluster/", module + "cmd/", module + "providers/"}},
 	{module + "providers/", []string{module + "agent/", module + "cluster/", module + "cmd/"}},
 	{module + "cluster/", []string{module + "agent/", module + "cmd/"}},

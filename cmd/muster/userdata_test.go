@@ -10,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cluster/spec"
+	"github.com/musterhq/muster/internal/golden"
 )
 
 // TestUserDataOfExamples holds what the first host of every provider of every example is told, in both formats, to its
@@ -29,7 +30,7 @@ func TestUserDataOfExamples(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				for _, format := range []string{formatCloudConfig, formatIgnition} {
 					got := rendered(t, file, host, format)
-					golden(t, filepath.Join("userdata", name+"."+format), got)
+					golden.Compare(t, "testdata/golden/"+filepath.Join("userdata", name+"."+format), got)
 					if format == formatCloudConfig {
 						readsBack(t, got)
 					}

@@ -3,42 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/cluster/plan"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cmd/muster/output"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-// golden compares what was printed with testdata/golden/NAME.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v (make it with -update)", err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (rewrite it with -update): %s", path, diff)
-	}
-}
 
 func exampleStatus() api.Status {
 	host := func(name, provider, address, state string, voter bool, labels map[string]string) api.HostStatus {
@@ -104,7 +77,7 @@ func TestViews(t *testing.T) {
 			if err := write(&b); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, b.Bytes())
+			golden.Compare(t, "testdata/golden/"+name, b.Bytes())
 		})
 	}
 }

@@ -2,14 +2,11 @@ package ec2
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,11 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/ec2/ec2test"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // wire keeps the requests for instances as they are sent.
 type wire struct{ bodies []string }
@@ -75,20 +71,8 @@ func TestRequest(t *testing.T) {
 				a.AddImage("tiny-linux-1.3")
 				a.AddSubnet(ec2test.Subnet{ID: "subnet-00000000000000000", VPC: ec2test.DefaultVPC, Zone: "eu-test-1a", Default: true})
 			}
-			golden := filepath.Join("testdata", name+".golden")
 			got := lines(t, w.bodies[0])
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Error(diff)
-			}
+			golden.Compare(t, "testdata/"+name+".golden", got)
 			for _, again := range w.bodies {
 				if diff := cmp.Diff(got, lines(t, again)); diff != "" {
 					t.Errorf("another request: %s", diff)

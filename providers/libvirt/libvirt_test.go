@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/netip"
@@ -19,10 +18,9 @@ import (
 	"github.com/kdomanski/iso9660"
 	"pgregory.net/rapid"
 
+	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const testCluster = "6f1c3b6e-0f43-4a53-9f36-25c3d5a0a001"
 
@@ -31,21 +29,6 @@ var (
 	ours    = owner{cluster: testCluster, provider: "cloud-a"}
 	created = time.Date(2026, 11, 23, 7, 30, 0, 0, time.UTC)
 )
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		writeFile(t, path, []byte(got+"\n"))
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got+"\n"); diff != "" {
-		t.Errorf("%s (-want +got, rewrite with -update):\n%s", name, diff)
-	}
-}
 
 func testGuest(change func(*guest)) guest {
 	g := guest{
@@ -76,7 +59,7 @@ func TestDomainXML(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "domain-"+name+".xml", got)
+			golden.Compare(t, "testdata/domain-"+name+".xml", got+"\n")
 		})
 	}
 }
@@ -98,7 +81,7 @@ func TestOtherXML(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".xml", got)
+			golden.Compare(t, "testdata/"+name+".xml", got+"\n")
 		})
 	}
 }
@@ -129,7 +112,7 @@ func TestNames(t *testing.T) {
 		domainName(web1), uuidString(uuidOf(web1)), macOf(web1), network, bridge, uuidString(uuid), ours.subnet(0).String(),
 		ours.subnet(1).String(), pool, uuidString(poolUUID), imageName("SHA"),
 	}
-	golden(t, "names.txt", strings.Join(append(got, ours.volumes(web1).all()...), "\n"))
+	golden.Compare(t, "testdata/names.txt", strings.Join(append(got, ours.volumes(web1).all()...), "\n")+"\n")
 	if len(bridge) > 15 {
 		t.Errorf("bridge %q is longer than an interface's name may be", bridge)
 	}

@@ -3,21 +3,16 @@ package local
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // testHost is a container that exists in memory only.
 func testHost(change func(*container)) (host, endpoint) {
@@ -45,19 +40,7 @@ func TestContainerIsGiven(t *testing.T) {
 	for _, name := range []string{"meta-data", "user-data"} {
 		fmt.Fprintf(&b, "-- seed/%s --\n%s", name, seed[name])
 	}
-	golden := filepath.Join("testdata", "container.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
+	golden.Compare(t, "testdata/container.golden", b.String())
 }
 
 // TestContainerIsToldNoMore has a container without NAT on a machine whose control groups limit processes.

@@ -2,7 +2,6 @@ package vsphere
 
 import (
 	"context"
-	"flag"
 	"maps"
 	"net/http"
 	"os"
@@ -12,10 +11,9 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files and the tables of PRIVILEGES.md")
 
 // TestPrivilegesDocument keeps the tables of PRIVILEGES.md those of the code.
 func TestPrivilegesDocument(t *testing.T) {
@@ -29,7 +27,7 @@ func TestPrivilegesDocument(t *testing.T) {
 		t.Fatalf("%s has no line %q", file, mark)
 	}
 	want := head + mark + "\n" + PrivilegeTable()
-	if *update {
+	if golden.Updating() {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}

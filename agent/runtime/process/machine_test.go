@@ -2,22 +2,18 @@ package process
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMachine(t *testing.T) {
 	archive, err := txtar.ParseFile("testdata/machine.txtar")
@@ -45,18 +41,7 @@ func TestMachine(t *testing.T) {
 			fmt.Fprintln(&got)
 		}
 	}
-	if *update {
-		if err := os.WriteFile("testdata/machine.golden", got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/machine.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("testdata/machine.golden differs (-want +got), -update rewrites it:\n%s", diff)
-	}
+	golden.Compare(t, "testdata/machine.golden", got.Bytes())
 }
 
 // play is a unit in a world without processes.

@@ -3,7 +3,6 @@ package systemd
 import (
 	"context"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +16,8 @@ import (
 
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func parse(t *testing.T, name, text string) runtime.Unit {
 	t.Helper()
@@ -28,23 +26,6 @@ func parse(t *testing.T, name, text string) runtime.Unit {
 		t.Fatal(err)
 	}
 	return runtime.Unit{Name: name, Hash: "5eed", File: f}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }
 
 func TestFilesOfUnits(t *testing.T) {
@@ -56,8 +37,8 @@ func TestFilesOfUnits(t *testing.T) {
 		{"web.socket", "web.socket", "[Socket]\nListenStream=80\n"},
 	} {
 		u := parse(t, c.name, c.text)
-		golden(t, c.golden, contents(u))
-		golden(t, c.golden+".conf", dropIn(u, env))
+		golden.Compare(t, "testdata/"+c.golden, contents(u))
+		golden.Compare(t, "testdata/"+c.golden+".conf", dropIn(u, env))
 		if got := hashIn(string(contents(u))); got != u.Hash {
 			t.Errorf("%s tells hash %q", c.name, got)
 		}
