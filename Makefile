@@ -21,7 +21,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: ## benchmarks, with allocations; BENCH=regexp chooses
 bench-million: ## a million instances on 5,000 simulated hosts, and 10,000 units on 1,000, through a real etcd of three members
 	$(GO) test -tags lab -count=1 -v -timeout 10m -run "TestMillion|TestDistinct" ./agent/runtime/sim
 
+bench-idle: ## what three voters use for 1,000 idle hosts with real sessions (MUSTER_IDLE_HOSTS=n for others)
+	$(GO) test -tags lab -count=1 -v -timeout 60m -run TestIdle ./agent
+
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
@@ -86,7 +89,7 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 	$(GO) test -run '^$$' -bench Failover -benchtime 20x -timeout 30m ./cmd/muster/e2e
 
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
-	$(GO) test -tags lab -count=1 -v -timeout 30m -run TestPartitions ./cmd/muster/e2e/
+	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
 
 lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/
