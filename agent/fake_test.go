@@ -133,7 +133,7 @@ func (f *fakeRuntime) List(context.Context) ([]runtime.Status, error) {
 func (f *fakeRuntime) Changed() <-chan struct{} { return f.changed }
 
 func (f *fakeRuntime) Logs(_ context.Context, name string, q runtime.LogQuery, yield func([]runtime.LogEntry) error) error {
-	return yield([]runtime.LogEntry{{Message: fmt.Appendf(nil, "%s %d", name, q.Lines)}})
+	return yield([]runtime.LogEntry{{Level: runtime.DefaultLevel, Message: fmt.Appendf(nil, "%s %d", name, q.Lines)}})
 }
 
 func (f *fakeRuntime) Close() error { return nil }

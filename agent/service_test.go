@@ -285,6 +285,26 @@ func TestUnitsAndLogs(t *testing.T) {
 				t.Errorf("%s: %v, want status %d and a hint", name, err, c.status)
 			}
 		}
+		for options, want := range map[api.LogOptions]string{
+			{Lines: 5, Output: "short"}:                   "node-1 a.service: a.service 5\n",
+			{Lines: 5, Output: "json", Priority: "debug"}: `{"host":"node-1","unit":"a.service","priority":"info","message":"a.service 5"}` + "\n",
+		} {
+			out.Reset()
+			if err := s.Logs(w.t.Context(), "a.service", options, &out); err != nil || out.String() != want {
+				t.Errorf("%+v: %q, %v; want %q", options, out.String(), err, want)
+			}
+		}
+		for range maxReaders {
+			s.logs.readers <- struct{}{}
+		}
+		for options, status := range map[api.LogOptions]int{
+			{Output: "yaml"}: http.StatusBadRequest, {Priority: "high"}: http.StatusBadRequest, {}: http.StatusTooManyRequests,
+		} {
+			var e *api.Error
+			if err := s.Logs(w.t.Context(), "a.service", options, &out); !errors.As(err, &e) || e.Status != status || e.Hint == "" {
+				t.Errorf("%+v: %v, want status %d and a hint", options, err, status)
+			}
+		}
 		for name, status := range map[string]int{"x.service": http.StatusNotFound, "x": http.StatusBadRequest} {
 			var e *api.Error
 			if _, err := s.Unit(w.t.Context(), name); !errors.As(err, &e) || e.Status != status {

@@ -14,7 +14,20 @@
 // was told; List asks nothing of systemd but why a unit failed. When the bus goes away and comes back, or systemd runs
 // itself anew (daemon-reexec), everything is asked for once more.
 //
-// Units of all types are loaded; specifiers, dependencies and sandboxing are systemd's own.
+// Units of all types that systemd makes of files are loaded; specifiers, dependencies and sandboxing are systemd's own.
+// Scopes, and the types snapshot and busname that fleet knew, are listed with the load state "error". A unit whose file
+// somebody removes is listed with "not-found" until it is loaded again, which does not touch what runs.
+//
+// Logs are the journal's. They are read by a journalctl that is a child of this process, is held up by a reader that is
+// slow, and ends with it.
+//
+// # What it costs
+//
+// MUSTER_TEST_UNITS=1000 make lab-systemd measures it, in seconds of a processor. On two cores that were busy otherwise,
+// with systemd 252: to load 1,000 services takes systemd 2.6 and the agent 1.0; to start them and see them run systemd 8.5,
+// the bus 2.1 and the agent 6.7, most of it the test's own lists. In a minute of rest with 1,000 services systemd and the
+// bus use nothing that can be measured, and the agent 0.1. An agent that begins with 1,000 services takes systemd 4.6 and
+// itself 2.5. Contents that replace others make systemd read all files again, 3.6; that is done once for all that are due.
 //
 // # Files
 //

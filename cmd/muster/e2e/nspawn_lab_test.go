@@ -74,14 +74,14 @@ func (n network) run(args ...string) string {
 	return out
 }
 
-// nspawnLab is examples/nspawn in a network.
+// nspawnLab is examples/nspawn in a network, with a lease that a musterd is back before on a machine that is busy.
 func nspawnLab(t testing.TB, n network) *cluster {
 	t.Helper()
 	image := os.Getenv("MUSTER_IMAGE")
 	if _, err := os.Stat(filepath.Join(image, "tree")); err != nil {
 		t.Fatalf("MUSTER_IMAGE names no host image, which `make image` builds: %v", err)
 	}
-	c := example(t, "nspawn", "../../image/", image+"/")
+	c := example(t, "nspawn", "../../image/", image+"/", "lease: 5s", "lease: 20s")
 	c.under = n.in
 	return c
 }
