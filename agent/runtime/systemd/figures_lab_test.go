@@ -29,6 +29,8 @@ func TestFigures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // for all; a machine may be slow and busy
+	defer cancel()
 	host := startHost(t, "figures")
 	h := runtimetest.NewHost(t, fromOutside(host))
 	m := meter{t: t, host: host, bus: busPID(t, host)}
@@ -40,7 +42,7 @@ func TestFigures(t *testing.T) {
 			var g errgroup.Group
 			g.SetLimit(16) // as the agent does
 			for i := range n {
-				g.Go(func() error { return f(within(t), i) })
+				g.Go(func() error { return f(ctx, i) })
 			}
 			if err := g.Wait(); err != nil {
 				t.Fatal(err)
@@ -57,7 +59,7 @@ func TestFigures(t *testing.T) {
 	})
 	m.measure("list 1000 times", func() {
 		for range 1000 {
-			if list, err := h.List(within(t)); err != nil || len(list) != n {
+			if list, err := h.List(ctx); err != nil || len(list) != n {
 				t.Fatal(len(list), err)
 			}
 		}
@@ -71,7 +73,7 @@ func TestFigures(t *testing.T) {
 	m.measure("close and open again", h.Open)
 	other := runtimetest.Unit(t, name(0), "ExecStart=/bin/sleep 200000\n")
 	m.measure("replace the contents of one", func() {
-		if err := h.Load(within(t), other); err != nil {
+		if err := h.Load(ctx, other); err != nil {
 			t.Fatal(err)
 		}
 	})
