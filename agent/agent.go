@@ -16,6 +16,7 @@ import (
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/runtime/guard"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
@@ -53,6 +54,7 @@ type agent struct {
 	executor *executor
 	presence *presence
 	reporter *reporter
+	herald   *herald
 }
 
 // assemble opens everything that the managers need, from the inside out.
@@ -150,17 +152,25 @@ func (a *agent) votersChanged(voters roster.Roster) {
 // manage makes the managers of every host.
 func (a *agent) manage() {
 	a.reporter = &reporter{store: a.store, id: a.self.ID, log: a.log, changed: newSignal(), again: newSignal()}
+	ttl := control.SessionTTL(a.Lease())
+	contact := newContact(ttl, a.runtime, guard.Now, a.log)
+	a.herald = &herald{
+		store: a.store, id: a.self.ID, facts: a.facts, hold: contact.holdMillis(), log: a.log, news: newSignal(),
+	}
 	a.executor = &executor{
 		store: a.store, id: a.self.ID, runtime: a.runtime, log: a.log, changed: a.reporter.changed.raise,
 		files:   files{dir: filepath.Join(a.root, filesPath), store: a.store},
 		last:    lastSchedule{path: filepath.Join(a.root, schedulePath)},
 		started: startedUnits{path: filepath.Join(a.root, startedPath), boot: a.facts.BootID},
+		contact: contact, gaveUp: a.herald.gaveUp, look: newSignal(), again: newSignal(),
 
 		containers: containers{systemd: a.runtimeName() == runtimeSystemd, find: exec.LookPath},
 	}
+	contact.changed = a.executor.look.raise
 	a.reporter.states = a.executor.states
 	a.presence = &presence{
-		store: a.store, id: a.self.ID, ttl: control.SessionTTL(a.Lease()), facts: a.facts, now: time.Now, log: a.log, begun: a.reporter.again.raise,
+		store: a.store, id: a.self.ID, ttl: ttl, now: time.Now, log: a.log, begun: a.reporter.again.raise, herald: a.herald,
+		contact: contact,
 	}
 }
 
@@ -175,7 +185,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return a.serveSocket(ctx, server) })
 	g.Go(func() error { return a.serveFleet(ctx, fleet) })
 	for _, manager := range []func(context.Context) error{
-		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run,
+		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run, a.herald.run,
 	} {
 		g.Go(func() error { return manager(ctx) })
 	}

@@ -30,6 +30,10 @@ type executor struct {
 	started startedUnits
 	log     *slog.Logger
 	changed func() // told when a state may have changed
+	contact *contact
+	gaveUp  func(left map[string]int64) // told which strict units have left
+	look    signal                      // the contact has changed
+	again   signal                      // the schedule must be read again, whatever the watch has told
 
 	containers containers
 
@@ -38,6 +42,7 @@ type executor struct {
 	begun    reconcile.Started     // guarded by mu
 	unsaved  bool                  // begun has changed; guarded by mu
 	failures map[string]failure    // by unit; guarded by mu
+	custody  custody               // guarded by mu
 }
 
 // failure is why a unit could not be made what it should be, and when that is tried again.
@@ -58,7 +63,7 @@ const (
 func (e *executor) run(ctx context.Context) error {
 	e.recall()
 	g, ctx := errgroup.WithContext(ctx)
-	updates := make(chan store.ScheduleRecord)
+	updates := make(chan scheduled)
 	g.Go(func() error { return e.follow(ctx, updates) })
 	g.Go(func() error { return e.loop(ctx, updates) })
 	return g.Wait()
@@ -76,17 +81,12 @@ func (e *executor) recall() {
 		e.log.Warn("units that have exited are started once more", "err", err)
 	}
 	e.failures = map[string]failure{}
-}
-
-func (e *executor) set(desired *store.ScheduleRecord) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.desired = desired
+	e.custody = newCustody()
 }
 
 // follow delivers the host's schedule now and whenever it is written. A schedule that is not there, or is deleted, says
 // nothing: an empty store stops no unit.
-func (e *executor) follow(ctx context.Context, updates chan<- store.ScheduleRecord) error {
+func (e *executor) follow(ctx context.Context, updates chan<- scheduled) error {
 	between := pause.New(longestPause)
 	for {
 		err := e.watch(ctx, updates)
@@ -100,7 +100,7 @@ func (e *executor) follow(ctx context.Context, updates chan<- store.ScheduleReco
 	}
 }
 
-func (e *executor) watch(ctx context.Context, updates chan<- store.ScheduleRecord) error {
+func (e *executor) watch(ctx context.Context, updates chan<- scheduled) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	key := store.ScheduleKey(e.id) // and what is below it
@@ -114,20 +114,43 @@ func (e *executor) watch(ctx context.Context, updates chan<- store.ScheduleRecor
 			return err
 		}
 	}
-	for change := range e.store.Watch(ctx, key, view.Revision) {
-		if change.Err != nil {
-			return change.Err
+	changes := e.store.Watch(ctx, key, view.Revision)
+	for {
+		select {
+		case change, ok := <-changes:
+			if !ok {
+				return errors.New("the watch ended")
+			}
+			if change.Err != nil {
+				return change.Err
+			}
+			tables.Apply(change)
+		case <-e.again:
+			// A watch may be behind: what it has not told yet must be known before strict units are held again.
+			if view, err = e.store.Range(ctx, key); err != nil {
+				e.again.raise()
+				return err
+			}
+			if view.Revision < tables.Revision {
+				continue
+			}
+			tables = store.NewTables()
+			tables.Read(view)
 		}
-		tables.Apply(change)
 		if err := e.deliver(ctx, tables, updates); err != nil {
 			return err
 		}
 	}
-	return errors.New("the watch ended")
+}
+
+// scheduled is this host's schedule as of a revision.
+type scheduled struct {
+	record   store.ScheduleRecord
+	revision int64
 }
 
 // deliver hands on the schedule as it stands in all of its parts, with every instance under its own name.
-func (e *executor) deliver(ctx context.Context, tables *store.Tables, updates chan<- store.ScheduleRecord) error {
+func (e *executor) deliver(ctx context.Context, tables *store.Tables, updates chan<- scheduled) error {
 	for _, err := range tables.Bad {
 		return fmt.Errorf("cannot use the schedule: %w", err)
 	}
@@ -138,7 +161,7 @@ func (e *executor) deliver(ctx context.Context, tables *store.Tables, updates ch
 	}
 	record := store.ScheduleRecord{Units: slices.Collect(entry.Record.Each())}
 	select {
-	case updates <- record:
+	case updates <- scheduled{record: record, revision: tables.Revision}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -146,7 +169,7 @@ func (e *executor) deliver(ctx context.Context, tables *store.Tables, updates ch
 }
 
 // loop owns the workers: at most one for each unit.
-func (e *executor) loop(ctx context.Context, updates <-chan store.ScheduleRecord) error {
+func (e *executor) loop(ctx context.Context, updates <-chan scheduled) error {
 	w := &workers{executor: e, busy: map[string]bool{}, done: make(chan string), slots: make(chan struct{}, work)}
 	defer w.wait()
 	retry := time.NewTimer(0)
@@ -155,8 +178,9 @@ func (e *executor) loop(ctx context.Context, updates <-chan store.ScheduleRecord
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case record := <-updates:
-			e.accept(record)
+		case is := <-updates:
+			e.accept(is)
+		case <-e.look:
 		case <-e.runtime.Changed():
 		case unit := <-w.done:
 			delete(w.busy, unit)
@@ -174,11 +198,16 @@ func (e *executor) loop(ctx context.Context, updates <-chan store.ScheduleRecord
 }
 
 // accept takes a schedule. It is kept on disk before anything is done about it.
-func (e *executor) accept(record store.ScheduleRecord) {
-	if err := e.last.save(record); err != nil {
-		e.log.Error("a start without the store would go back to an older schedule", "err", err)
+func (e *executor) accept(is scheduled) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.desired == nil || !slices.EqualFunc(e.desired.Units, is.record.Units, store.ScheduledUnit.Equal) {
+		if err := e.last.save(is.record); err != nil {
+			e.log.Error("a start without the store would go back to an older schedule", "err", err)
+		}
 	}
-	e.set(&record)
+	e.custody.accept(e.desired, is)
+	e.desired = &is.record
 }
 
 // remember keeps on disk what was started.
@@ -212,6 +241,8 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 		}
 		if f, failed := e.failures[s.Name]; failed {
 			state.Reason = f.err.Error()
+		} else if why := e.custody.withheld[s.Name]; why != "" {
+			state.Sub, state.Reason = store.SubCutOff, why
 		}
 		states = append(states, state)
 	}

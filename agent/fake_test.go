@@ -33,6 +33,7 @@ type fakeRuntime struct {
 	slow    map[string]time.Duration // how long stopping a unit takes
 	files   map[string]unitfile.File // that were loaded
 	changed chan struct{}
+	guard   *fakeGuard // nil for a runtime that cannot hold strict units
 }
 
 func newFakeRuntime() *fakeRuntime {
@@ -58,6 +59,7 @@ func (f *fakeRuntime) Load(_ context.Context, u runtime.Unit) error {
 		f.units[u.Name] = s
 	}
 	s.Hash, f.files[u.Name] = u.Hash, u.File
+	f.guard.loaded(u)
 	f.tell()
 	return nil
 }
@@ -78,6 +80,9 @@ func (f *fakeRuntime) Start(_ context.Context, name string) error {
 	}
 	if s.Active == "active" {
 		return nil
+	}
+	if err := f.guard.starts(name); err != nil {
+		return err
 	}
 	s.Active, s.Sub, s.RunningHash, s.Since, s.Reason = "active", "running", s.Hash, time.Now(), ""
 	f.starts[name]++
@@ -197,6 +202,9 @@ type world struct {
 	t     *testing.T
 	store *store.Memory
 	hosts map[int]*simHost
+	began time.Time
+
+	guarded bool // hosts can hold strict units
 }
 
 // simHost is a host whose agent, connection and runtime can be broken one by one.
@@ -208,12 +216,15 @@ type simHost struct {
 	runtime *fakeRuntime
 	conn    *store.MemoryClient
 	stop    func()
+	states  func(t *testing.T) ([]store.UnitState, error) // that the agent would report
 }
 
 const simLease = 5 * time.Second
 
-func newWorld(t *testing.T, hosts int) *world {
-	w := &world{t: t, store: store.NewMemory(time.Now), hosts: map[int]*simHost{}}
+func newWorld(t *testing.T, hosts int) *world { return newWorldOf(t, hosts, false) }
+
+func newWorldOf(t *testing.T, hosts int, guarded bool) *world {
+	w := &world{t: t, store: store.NewMemory(time.Now), hosts: map[int]*simHost{}, began: time.Now(), guarded: guarded}
 	t.Cleanup(func() { _ = w.store.Close() })
 	conn := w.store.Client()
 	scheduler := &control.Scheduler{Store: conn, Log: quiet()}
@@ -246,6 +257,9 @@ func (w *world) background(run func(context.Context) error, after func()) (stop 
 
 func (w *world) add(n int) *simHost {
 	h := &simHost{w: w, n: n, boot: "first", dir: w.t.TempDir(), runtime: newFakeRuntime()}
+	if w.guarded {
+		h.runtime.guard = w.guards(h)
+	}
 	w.hosts[n] = h
 	write(w, store.RosterKey(id(n)), store.Marshal[store.RosterRecord], store.RosterRecord{Host: roster.Host{
 		ID: id(n), Name: fmt.Sprintf("node-%d", n), Generation: 1, Provider: "cloud-a", Address: "127.0.0.1", Ports: roster.DefaultPorts(),
@@ -266,22 +280,31 @@ func (h *simHost) find(program string) (string, error) {
 func (h *simHost) start() {
 	h.conn = h.w.store.Client()
 	conn := h.conn
+	base := h.w.began
+	contact := newContact(control.SessionTTL(simLease), h.runtime, func() time.Duration { return time.Since(base) }, quiet())
+	her := &herald{
+		store: conn, id: id(h.n), facts: roster.Facts{Hostname: fmt.Sprintf("node-%d", h.n)}, hold: contact.holdMillis(), log: quiet(),
+		news: newSignal(),
+	}
 	rep := &reporter{store: conn, id: id(h.n), log: quiet(), changed: newSignal(), again: newSignal()}
 	execute := &executor{
 		store: conn, id: id(h.n), runtime: h.runtime, log: quiet(), changed: rep.changed.raise,
 		files: files{dir: h.dir + "/files", store: conn}, last: lastSchedule{path: h.dir + "/schedule.json"},
 		started: startedUnits{path: h.dir + "/started.json", boot: h.boot},
+		contact: contact, gaveUp: her.gaveUp, look: newSignal(), again: newSignal(),
 
 		containers: containers{systemd: true, find: h.find},
 	}
+	contact.changed = execute.look.raise
 	rep.states = execute.states
 	pres := &presence{
 		store: conn, id: id(h.n), ttl: control.SessionTTL(simLease), now: time.Now, log: quiet(), begun: rep.again.raise,
-		facts: roster.Facts{Hostname: fmt.Sprintf("node-%d", h.n)},
+		herald: her, contact: contact,
 	}
+	h.states = func(t *testing.T) ([]store.UnitState, error) { return execute.states(t.Context()) }
 	h.stop = h.w.background(func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
-		for _, run := range []func(context.Context) error{execute.run, rep.run, pres.run} {
+		for _, run := range []func(context.Context) error{execute.run, rep.run, pres.run, her.run} {
 			g.Go(func() error { return run(ctx) })
 		}
 		return g.Wait()

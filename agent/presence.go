@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/pause"
-	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -24,10 +22,12 @@ type presence struct {
 	store store.Store
 	id    string
 	ttl   time.Duration // of the session
-	facts roster.Facts
 	now   func() time.Time
 	log   *slog.Logger
 	begun func() // told at the beginning of each session
+
+	herald  *herald
+	contact *contact
 
 	alive atomic.Bool
 }
@@ -51,10 +51,19 @@ func (p *presence) run(ctx context.Context) error {
 
 // hold begins a session and returns when it has ended.
 func (p *presence) hold(ctx context.Context, begun func()) error {
+	sent := p.contact.clock()
 	session, err := p.store.NewSession(ctx, p.ttl)
 	if err != nil {
 		return fmt.Errorf("cannot begin a session: %w", err)
 	}
+	id := session.ID()
+	session.Observe(p.contact.clock, func(sent time.Duration) { p.contact.renewed(id, sent) })
+	p.contact.renewed(id, sent)
+	defer func() {
+		if ctx.Err() == nil { // else the agent ends, and the session goes on
+			p.contact.lost(id)
+		}
+	}()
 	lost := make(chan error, 1)
 	living, end := context.WithCancel(ctx)
 	defer end()
@@ -92,6 +101,7 @@ func (p *presence) begin(ctx context.Context, session store.Session) (revision i
 		return err
 	})
 	if err == nil {
+		p.contact.announced(session.ID(), revision)
 		p.alive.Store(true)
 		p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
 		p.begun()
@@ -112,23 +122,12 @@ func (p *presence) gone(ctx context.Context, announced int64) bool {
 	return false
 }
 
-// announce returns the revision at which it wrote the alive record under the session and, if it changed, what the host says of itself.
+// announce returns the revision at which it wrote the alive record under the session and, if it changed, what the host says
+// of itself.
 func (p *presence) announce(ctx context.Context, session store.Session) (revision int64, err error) {
 	alive, err := store.Marshal(store.Alive{Since: p.now()})
 	if err != nil {
 		return 0, err
 	}
-	facts, err := store.Marshal(store.HostRecord{Facts: p.facts})
-	if err != nil {
-		return 0, err
-	}
-	c := store.Commit{Ops: []store.Op{{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()}}}
-	said, err := p.store.Get(ctx, store.HostKey(p.id))
-	if err != nil {
-		return 0, err
-	}
-	if !bytes.Equal(said.Value, facts) {
-		c.Ops = append(c.Ops, store.Put(store.HostKey(p.id), facts))
-	}
-	return p.store.Commit(ctx, c)
+	return p.herald.write(ctx, store.Op{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()})
 }

@@ -16,7 +16,12 @@ func TestRecordRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := store.NewMemory(time.Now)
 		defer func() { _ = memory.Close() }()
-		p := &presence{store: memory, id: id(1), ttl: time.Minute, now: time.Now, log: quiet(), begun: func() {}}
+		began := time.Now()
+		p := &presence{
+			store: memory, id: id(1), ttl: time.Minute, now: time.Now, log: quiet(), begun: func() {},
+			herald:  &herald{store: memory, id: id(1), log: quiet(), news: newSignal()},
+			contact: newContact(time.Minute, newFakeRuntime(), func() time.Duration { return time.Since(began) }, quiet()),
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- p.run(ctx) }()

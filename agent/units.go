@@ -56,12 +56,17 @@ func (a *agent) runtimeName() string {
 func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, error) {
 	switch name := a.runtimeName(); name {
 	case runtimeProcess:
+		program, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the program of the guard: %w", err)
+		}
 		return process.New(ctx, process.Config{
 			Dir:      filepath.Join(a.root, unitsPath),
 			Instance: a.instance,
 			Host:     unitfile.HostSpecifiers{MachineID: a.self.ID, BootID: a.facts.BootID, Hostname: a.self.Name},
 			Env:      env,
 			Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+			Guard:    []string{program, "guard"},
 			Log:      a.log,
 		})
 	case runtimeSystemd:

@@ -51,11 +51,11 @@ func (w *workers) dispatch(ctx context.Context) (next time.Duration, err error) 
 	if w.desired == nil {
 		return lastRetry, nil
 	}
-	plan, still := reconcile.Plan(w.desired.Units, observed, w.begun)
+	units, next := w.keepCustody(observed, w.busy)
+	plan, still := reconcile.Plan(units, observed, w.begun)
 	w.keep(still)
 	tasks := byUnit(plan)
 	maps.DeleteFunc(w.failures, func(unit string, _ failure) bool { return tasks[unit] == nil })
-	next = lastRetry
 	for unit := range tasks {
 		wait := w.holdOff(unit)
 		if wait > 0 {
@@ -180,6 +180,11 @@ func (e *executor) loadUnit(ctx context.Context, t reconcile.Task) error {
 		if file, err = e.containers.render(t.Unit, file); err != nil {
 			return err
 		}
+	}
+	if service, err := file.Service(t.Unit); err == nil {
+		e.mu.Lock()
+		e.custody.stops[t.Unit] = service.Timeout.Stop
+		e.mu.Unlock()
 	}
 	return e.runtime.Load(ctx, runtime.Unit{Name: t.Unit, Hash: t.File, File: file})
 }

@@ -123,7 +123,7 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 		if of, template, err = a.template(ctx, u.Name); err != nil {
 			return api.Unchanged, err
 		}
-		want.File, want.Global = of.File, of.Global
+		want.File, want.Global, want.Partition = of.File, of.Global, of.Partition
 		c.Guards = append(c.Guards, template)
 	}
 	if err := checkTemplate(u.Name, want); err != nil {
@@ -144,13 +144,24 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 // withFile is the record with contents, which have been checked, and what they say that the record says too.
 func withFile(record store.UnitRecord, u api.Unit) store.UnitRecord {
 	record.File, record.Replicated, record.Replicas, record.Global = store.FileSum([]byte(u.Content)), false, 0, false
+	record.Partition = store.PartitionKeep
 	if file, _, err := unitfile.Parse(u.Name, []byte(u.Content)); err == nil {
 		m := file.Muster(u.Name)
-		record.Replicated, record.Replicas = m.Replicated, m.Replicas
+		record.Replicated, record.Replicas, record.Partition = m.Replicated, m.Replicas, partitionOf(m)
 		rules, _ := file.Requirements(u.Name)
 		record.Global = rules.Global
 	}
 	return record
+}
+
+func partitionOf(m unitfile.Muster) store.Partition {
+	switch {
+	case m.Strict:
+		return store.PartitionStrict
+	case m.StopCutOff:
+		return store.PartitionStop
+	}
+	return store.PartitionKeep
 }
 
 // checkTemplate refuses to put a template on hosts that says of no replicas.

@@ -20,6 +20,7 @@ type change struct {
 	revision int64 // of the commit, once it is made
 	gone     bool  // the host has left the roster
 	gains    bool  // the schedule has units that it had not
+	forfeits bool  // it loses strict units that may be lost only while the host has no session
 }
 
 // part is what becomes of one record of a host's schedule.
@@ -45,7 +46,9 @@ func diff(v fleet.View, want map[string]store.ScheduleRecord) []change {
 			continue
 		}
 		if parts := partsOf(v, id, store.Repack(v.Parts[id], record.Units)); len(parts) > 0 {
-			changes = append(changes, change{host: id, parts: parts, gains: gains(was.Record, record)})
+			c := change{host: id, parts: parts, gains: gains(was.Record, record), forfeits: v.Forfeits(id, record.Units)}
+			c.gains = c.gains && !c.forfeits // others get what it loses
+			changes = append(changes, c)
 		}
 	}
 	for id := range v.Schedule {
@@ -56,7 +59,7 @@ func diff(v fleet.View, want map[string]store.ScheduleRecord) []change {
 		for number := range v.Parts[id] {
 			none[number] = store.ScheduleRecord{}
 		}
-		changes = append(changes, change{host: id, parts: partsOf(v, id, none), gone: true})
+		changes = append(changes, change{host: id, parts: partsOf(v, id, none), gone: true, forfeits: v.Forfeits(id, nil)})
 	}
 	slices.SortFunc(changes, func(a, b change) int {
 		if a.gains != b.gains {
@@ -107,8 +110,9 @@ func gains(was, is store.ScheduleRecord) bool {
 	})
 }
 
-// maxParts is how many parts a commit may have: each has a guard, besides the fence and one for a host that has left.
-const maxParts = store.MaxOps - 2
+// maxParts is how many parts a commit may have: each has a guard, besides the fence, one for a host that has left and one
+// for a host without a session.
+const maxParts = store.MaxOps - 3
 
 // batches cuts changes into commits, hosts that lose units apart from hosts that gain some. A host with too many parts for
 // one commit is a batch of its own.
@@ -118,6 +122,9 @@ func batches(changes []change) [][]change {
 	for i, c := range changes {
 		need := len(c.parts)
 		if c.gone {
+			need++
+		}
+		if c.forfeits {
 			need++
 		}
 		if room < need || i > 0 && changes[i-1].gains != c.gains {
@@ -192,6 +199,9 @@ func (s *schedulerRound) commit(ctx context.Context, batch []change) (revision i
 	for _, ch := range batch {
 		if ch.gone {
 			c.Guards = append(c.Guards, store.Guard{Key: store.RosterKey(ch.host), Kind: store.GuardModRevision})
+		}
+		if ch.forfeits {
+			c.Guards = append(c.Guards, store.Guard{Key: store.AliveKey(ch.host), Kind: store.GuardModRevision})
 		}
 		for _, p := range ch.parts {
 			key := store.PartKey(store.ScheduleKey(ch.host), p.number)

@@ -36,10 +36,11 @@ func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
 	if err := s.await(ctx); err != nil {
 		return err
 	}
+	absent := newAbsences()
 	between := pause.New(longestPause)
 	for {
 		round := &schedulerRound{
-			Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}, alarm: newAlarm(),
+			Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}, alarm: newAlarm(), absent: absent,
 		}
 		err := store.Follow(ctx, punctual{doubting{s.Store}, round.alarm}, schedulingPrefixes, pace, func(t *store.Tables) error {
 			return round.step(ctx, fleet.View{Tables: t})
@@ -79,8 +80,9 @@ type schedulerRound struct {
 	fence  store.Guard
 	rules  *fleet.Rules
 	unseen map[string]change // what was written and has not come back yet, by host
+	absent *absences
 	wrote  bool
-	alarm  alarm // when an order of operators is due
+	alarm  alarm // when an order of operators is due, or strict units of a lost host may move
 }
 
 // step decides from the view and writes what changed. It waits until the view has what it wrote itself.
@@ -97,11 +99,12 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 		return err
 	}
 	now := time.Now()
-	s.alarm.set(v.NextDeadline(now))
+	gone, due := s.absent.gone(v, now)
+	s.alarm.set(earlier(v.NextDeadline(now), due))
 	snapshot := v.Snapshot(rules, now)
 	decisions := schedule.Decide(snapshot)
 	after := schedule.After(snapshot, decisions)
-	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun))
+	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun, gone))
 	if len(changes) == 0 {
 		return nil
 	}

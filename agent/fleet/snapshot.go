@@ -29,7 +29,7 @@ func (v View) Snapshot(rules map[string]unitfile.Requirements, now time.Time) sc
 		facts := v.Hosts[h.ID].Record.Facts
 		s.Hosts = append(s.Hosts, schedule.Host{
 			ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels,
-			MilliCPU: int64(facts.CPUs) * 1000, Memory: facts.MemoryBytes,
+			MilliCPU: int64(facts.CPUs) * 1000, Memory: facts.MemoryBytes, Holds: v.Hosts[h.ID].Record.HoldMillis > 0,
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
@@ -117,15 +117,23 @@ func overlapping(spans []schedule.Span) map[string]bool {
 // Schedules renders where units shall be, and the hosts of global units, as the schedule of each host. Hosts whose
 // schedule would be empty and who have none yet are left out. A unit whose record cannot be read stays as it is: a newer
 // muster may have written it. Replicas stay with the file that they have where sameRun says that what runs is the same: to
-// have more of them restarts none.
+// have more of them restarts none. Units of Singleton=strict come to a host only when they can run on no other any more; gone
+// are the hosts that have been without a session for longer than they may go on with theirs.
 func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sameRun func(a, b string) bool,
+	gone map[string]bool,
 ) map[string]store.ScheduleRecord {
 	r := renderer{View: v, sameRun: sameRun, units: make(map[string][]store.ScheduledUnit, len(v.Schedule))}
+	r.handover = v.handover(after, gone)
 	for id, was := range v.Schedule {
+		for _, u := range r.handover.kept[id] {
+			r.units[id] = append(r.units[id], u)
+		}
 		if _, member := v.Roster[id]; !member {
 			continue
 		}
-		r.units[id] = []store.ScheduledUnit{}
+		if r.units[id] == nil {
+			r.units[id] = []store.ScheduledUnit{}
+		}
 		for _, u := range was.Record.Units {
 			if v.Bad[store.UnitKey(u.Name)] != nil {
 				r.units[id] = append(r.units[id], u)
@@ -163,8 +171,9 @@ type site struct{ host, name string }
 // renderer makes schedules.
 type renderer struct {
 	View
-	sameRun func(a, b string) bool
-	units   map[string][]store.ScheduledUnit // by host
+	sameRun  func(a, b string) bool
+	handover handover
+	units    map[string][]store.ScheduledUnit // by host
 }
 
 // before is what a host's schedule has of a template so far.
@@ -180,8 +189,12 @@ func (r *renderer) before(at site) []store.ScheduledUnit {
 }
 
 func (r *renderer) addUnit(name, id string) {
+	if r.handover.stays[name] {
+		return
+	}
 	record := r.Units[name].Record
-	r.units[id] = append(r.units[id], store.ScheduledUnit{Name: name, File: record.File, Desired: record.Desired})
+	r.units[id] = append(r.units[id],
+		store.ScheduledUnit{Name: name, File: record.File, Desired: record.Desired, Partition: record.Partition})
 }
 
 func (r *renderer) addReplicas(at site, set instances.Set) {
@@ -189,7 +202,7 @@ func (r *renderer) addReplicas(at site, set instances.Set) {
 	add := func(file string, set instances.Set) {
 		if len(set) > 0 {
 			r.units[at.host] = append(r.units[at.host],
-				store.ScheduledUnit{Name: at.name, File: file, Desired: record.Desired, Instances: set})
+				store.ScheduledUnit{Name: at.name, File: file, Desired: record.Desired, Instances: set, Partition: record.Partition})
 		}
 	}
 	old := map[string]instances.Set{}

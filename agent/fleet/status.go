@@ -192,7 +192,7 @@ func (v View) placements(without map[string]bool) map[string][]placement {
 			continue
 		}
 		for _, u := range v.Schedule[id].Record.Units {
-			if without[u.Name] {
+			if _, known := v.Units[u.Name]; without[u.Name] || u.Leaving != 0 && !known {
 				continue
 			}
 			for each := range (store.ScheduleRecord{Units: []store.ScheduledUnit{u}}).Each() {
@@ -264,6 +264,8 @@ func (v View) unitStatus(name string, u store.UnitRecord, where []placement, rep
 		s := api.UnitStatus{Name: name, Host: v.Roster[p.host].Record.Name, Desired: string(u.Desired)}
 		state, known := reported[spot{name, p.host}]
 		switch {
+		case p.scheduled.Leaving != 0, p.scheduled.Partition == store.PartitionStrict && !v.Ready(p.host):
+			s.State, s.Reason = v.departure(p)
 		case !v.Ready(p.host):
 			s.State = api.UnitUnknown
 			s.Reason = fmt.Sprintf("host %s is %s", s.Host, v.hostState(p.host))
@@ -331,7 +333,7 @@ func stateOf(want store.ScheduledUnit, s store.UnitState) (state, reason string)
 		return api.UnitFailed, cmp.Or(s.Reason, "failed ("+s.Sub+"); see `muster logs "+s.Name+"`")
 	}
 	switch {
-	case want.Desired == store.DesiredLoaded:
+	case want.Desired == store.DesiredLoaded, s.Sub == store.SubCutOff:
 		return api.UnitStopped, s.Reason
 	case s.Reason == "":
 		return api.UnitStarting, "loaded, about to start"

@@ -20,6 +20,7 @@ type Contact struct {
 	ever      bool          // there was one
 	held      bool          // strict units may run, until
 	until     time.Duration // they are killed
+	abrupt    bool          // without having been stopped politely, for want of time
 }
 
 // New is the contact of a host that has just begun to look for the store. It may have run units before: those of
@@ -67,7 +68,7 @@ func (c Contact) hold(now time.Duration) Contact {
 	if !c.held || now >= c.until {
 		c.Epoch++
 	}
-	c.held, c.until = true, c.heard+c.Kill()
+	c.held, c.until, c.abrupt = true, c.heard+c.Kill(), false
 	return c
 }
 
@@ -83,7 +84,7 @@ func (c Contact) Lost(session int64, now time.Duration) Contact {
 		return c
 	}
 	c.session, c.announced, c.current = 0, 0, false
-	c.until = min(c.until, now+c.verify())
+	c.until, c.abrupt = min(c.until, now+c.verify()), true
 	return c
 }
 
@@ -106,6 +107,8 @@ func (c Contact) Until(p store.Partition, stop time.Duration) (time.Duration, bo
 		return c.heard + c.TTL, true
 	case !c.held:
 		return 0, true
+	case c.abrupt:
+		return c.until, true
 	}
 	return c.until - min(stop, c.TTL/4), true
 }

@@ -43,6 +43,21 @@ var (
 	ErrStartLimit = errors.New("start limit hit")
 )
 
+// ErrNotHeld is returned by Start for a unit of Singleton=strict while nobody has said that it may run (Holder).
+var ErrNotHeld = errors.New("units of Singleton=strict may not run now")
+
+// Holder is a runtime that can run units of Singleton=strict: only until a moment, and then something outside of this
+// process kills them, whatever has become of it. A moment is a reading of the clock of guard.Now.
+type Holder interface {
+	// Holds says whether that works here. If not, strict units are never started.
+	Holds() bool
+	// Hold says until when strict units may run. It returns soon. killed says that they were killed since the last call.
+	Hold(until time.Duration) (killed bool, err error)
+	// Held is what was said last, by an agent before this one too. It is false if nothing was, or the moment has passed and
+	// the units were killed.
+	Held() (until time.Duration, ok bool)
+}
+
 // Reloader is a runtime that can ask a running unit to read its configuration again (ExecReload=).
 type Reloader interface {
 	// Reload begins to reload an active unit. One without ExecReload= is an error.

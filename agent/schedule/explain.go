@@ -82,6 +82,7 @@ var filters = []filter{
 	{"ready", (*explainer).unready},
 	{"MachineID", (*explainer).notNamed},
 	{"MachineMetadata", (*explainer).unlabelled},
+	{"Singleton", (*explainer).unholding},
 	{"Spread", (*explainer).unspread},
 	{"MachineOf", (*explainer).apart},
 	{"Conflicts", (*explainer).rivals},
@@ -152,6 +153,13 @@ func (x *explainer) notNamed(at int32) string {
 
 func (x *explainer) unlabelled(at int32) string {
 	return missingLabel(x.unit.Requirements.Metadata, x.hosts[at].Host)
+}
+
+func (x *explainer) unholding(at int32) string {
+	if !unholding(x.unit.Unit, x.hosts[at].Host) {
+		return ""
+	}
+	return cannotHold
 }
 
 func (x *explainer) unspread(at int32) string {

@@ -27,11 +27,21 @@ func refused(u *Unit) string {
 		return "MachineOf excludes Global"
 	case r.Spread != "" && r.Global:
 		return "Spread excludes Global"
+	case r.Strict && r.Global:
+		return "Singleton excludes Global"
+	case u.Replicas > 0 && r.Strict:
+		return "Replicas excludes Singleton"
 	case u.Replicas > 0 && r.Global:
 		return "Replicas excludes Global"
 	}
 	return ""
 }
+
+// unholding says whether a host cannot promise what Singleton=strict of a unit asks for.
+func unholding(u *Unit, h *Host) bool { return u.Requirements.Strict && !h.Holds }
+
+// cannotHold is why, after the host's name.
+const cannotHold = "cannot promise that a unit of Singleton=strict ends in time: its musterd is too old, or has no guard there"
 
 // idMatches says whether a MachineID means the host: the whole ID, or its first 8 characters.
 func idMatches(machineID string, h *Host) bool {

@@ -54,6 +54,8 @@ type Host struct {
 	// with reservations do not fit there.
 	MilliCPU int64
 	Memory   int64
+
+	Holds bool // it keeps what Singleton=strict promises; units of that kind go to no other
 }
 
 // Unit is something to place. Units whose desired state is inactive are not part of a snapshot.

@@ -117,7 +117,7 @@ func (w *world) whyNotWithPeers(u *unit) string {
 
 // whyNoneFits counts the hosts by the first rule that closes each.
 func (w *world) whyNoneFits(u *unit) string {
-	var lost, held, unlabelled, unspread, apart, rivals, full int
+	var lost, held, unlabelled, unable, unspread, apart, rivals, full int
 	for i := range w.hosts {
 		h := &w.hosts[i]
 		switch {
@@ -127,6 +127,8 @@ func (w *world) whyNoneFits(u *unit) string {
 			held++
 		case !metadataFits(u.Requirements.Metadata, h.Host):
 			unlabelled++
+		case unholding(u.Unit, h.Host):
+			unable++
 		case unspreadable(u.Unit, h.Host):
 			unspread++
 		case !w.peersOn(u, int32(i)):
@@ -149,6 +151,7 @@ func (w *world) whyNoneFits(u *unit) string {
 		{lost, "lost"},
 		{held, "cordoned or drained"},
 		{unlabelled, "without " + wanted},
+		{unable, "without what Singleton=strict needs"},
 		{unspread, "without the label " + u.Requirements.Spread + ", over which it is spread"},
 		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
 		{rivals, "with units that conflict with it"},

@@ -34,6 +34,10 @@ type Muster struct {
 	// have no files of their own. Only templates are replicated.
 	Replicated bool
 	Replicas   int
+	// Strict is Singleton=strict: never two at once. StopCutOff is OnPartition=stop: not on a host without contact to the
+	// store.
+	Strict     bool
+	StopCutOff bool
 	// HealthCheck, UpdateParallel and UpdateDelay are checked and not acted on yet.
 	HealthCheck    HealthCheck
 	UpdateParallel Share
@@ -62,8 +66,7 @@ var musterKeys = map[string]func(r *xReader, o Option, value string){
 	"UpdateDelay": (*xReader).updateDelay, "Engine": (*xReader).engine,
 }
 
-// idle are the keys that are checked and have no effect in this version. What would promise something that is not kept,
-// Singleton and OnPartition=stop, is refused instead.
+// idle are the keys that are checked and have no effect in this version.
 var idle = []string{"HealthCheck", "UpdateParallel", "UpdateDelay"}
 
 // Muster returns what [X-Muster] says beside placement rules. What is wrong with the section is among the findings of
@@ -181,24 +184,6 @@ func (r *xReader) priority(o Option, value string) {
 		return
 	}
 	r.rules.Priority = n
-}
-
-func (r *xReader) singleton(o Option, value string) {
-	if value != "strict" {
-		r.fail(o, "write strict, or remove it", "%q is not known", value)
-		return
-	}
-	r.fail(o, "remove it, and do without until muster can", "this version cannot promise that two never run at once")
-}
-
-func (r *xReader) onPartition(o Option, value string) {
-	switch value {
-	case "keep": // what happens anyway
-	case "stop":
-		r.fail(o, "write keep, or remove it", "this version does not stop units of a host that is cut off")
-	default:
-		r.fail(o, "write keep or stop", "%q is not known", value)
-	}
 }
 
 func (r *xReader) healthCheck(o Option, value string) {

@@ -25,6 +25,7 @@ type Requirements struct {
 	MilliCPU int64 // of the host's CPUs kept for it, in thousandths of one; 0 for none
 	Memory   int64 // of the host's kept for it, in bytes; 0 for none
 	Priority int   // the higher is placed first; nothing is moved for it
+	Strict   bool  // Singleton=strict: only hosts that can promise not to run it too long may have it
 }
 
 // xFleet is the section that fleet added.
@@ -57,6 +58,7 @@ func (f File) Requirements(unitName string) (Requirements, finding.Findings) {
 func (r *ruler) beyond(f File) {
 	x := f.readMuster(r.unit)
 	r.Spread, r.MilliCPU, r.Memory, r.Priority = x.rules.Spread, x.rules.MilliCPU, x.rules.Memory, x.rules.Priority
+	r.Strict = x.muster.Strict
 	r.problems = append(r.problems, x.problems...)
 	for _, pair := range [][2]string{
 		{"Replicas", "Global"},
@@ -64,6 +66,7 @@ func (r *ruler) beyond(f File) {
 		{"Spread", "MachineID"},
 		{"Spread", "MachineOf"},
 		{"Priority", "Global"},
+		{"Singleton", "Global"},
 	} {
 		ours, hasOurs := x.given[pair[0]]
 		fleets, hasFleets := r.first[pair[1]]
@@ -71,6 +74,11 @@ func (r *ruler) beyond(f File) {
 			r.problems.Add(ours.at(r.unit, 0), "remove one of them", "`%s` cannot stand beside `%s`", pair[0], fleets.Name)
 		}
 	}
+	if o, ok := x.given["Singleton"]; ok && x.muster.Strict && x.muster.Replicated {
+		r.problems.Add(o.at(r.unit, 0), "remove one of them, or start instances by their own names",
+			"`%s` cannot stand beside `Replicas`", o.Name)
+	}
+	r.alone(f, x)
 	if o, ok := x.given["Replicas"]; ok && x.muster.Replicas > MaxOwnRules && f.HasOwnRules() {
 		r.problems.Add(o.at(r.unit, 0), "write rules without specifiers",
 			"there may be at most %d instances with rules of their own in [X-Fleet]", MaxOwnRules)

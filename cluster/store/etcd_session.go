@@ -40,6 +40,7 @@ func (s *Etcd) NewSession(ctx context.Context, ttl time.Duration) (Session, erro
 }
 
 type etcdSession struct {
+	observed
 	store   *Etcd
 	id      clientv3.LeaseID
 	ttl     time.Duration
@@ -88,6 +89,7 @@ func (l *etcdSession) renew() error {
 	if err != nil {
 		return err
 	}
+	succeeded := l.sends()
 	sent := time.Now()
 	resp, err := l.keepAlive(ctx, m)
 	switch {
@@ -103,6 +105,7 @@ func (l *etcdSession) renew() error {
 	}
 	l.renewed = sent
 	m.answered()
+	succeeded()
 	return nil
 }
 

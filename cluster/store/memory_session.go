@@ -76,6 +76,7 @@ func (l *memoryLease) end() {
 
 // memorySession is a session as its holder sees it.
 type memorySession struct {
+	observed
 	client  *MemoryClient
 	id      int64
 	ttl     time.Duration
@@ -93,6 +94,7 @@ func (s *memorySession) run() {
 	defer close(s.done)
 	now := s.client.engine.now
 	for wait := s.ttl / 3; s.sleep(wait); {
+		succeeded := s.sends()
 		sent := now()
 		err := s.client.renew(s.id)
 		left := s.renewed.Add(s.ttl).Sub(sent)
@@ -101,6 +103,7 @@ func (s *memorySession) run() {
 			return
 		case err == nil:
 			s.renewed = sent
+			succeeded()
 			wait = s.ttl / 3
 		case left <= 0:
 			return

@@ -9,3 +9,7 @@ const (
 	PartitionStop   Partition = "stop"   // it is stopped when the host's session can no longer be known to live (OnPartition=stop)
 	PartitionStrict Partition = "strict" // likewise, and never runs on two hosts, whatever fails (Singleton=strict)
 )
+
+// SubCutOff is UnitState.Sub of a unit that is stopped because its host has no contact with the store. The word is not
+// systemd's.
+const SubCutOff = "cut-off"

@@ -116,6 +116,9 @@ type Session interface {
 	ID() int64
 	// Done is closed when the session has ended or can no longer be known to live.
 	Done() <-chan struct{}
+	// Observe has stamp called right before each later sign of life is sent, and renewed with its result when that has
+	// succeeded. There is one observer at most. Both return soon.
+	Observe(stamp func() time.Duration, renewed func(sent time.Duration))
 	// Revoke ends the session and deletes its keys now.
 	Revoke(ctx context.Context) error
 }

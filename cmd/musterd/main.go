@@ -1,6 +1,7 @@
 // Command musterd is the daemon of a host: it joins the cluster, runs units and reports, and on voters runs the store.
 // It is started with the host's root directory and finds everything else there. `musterd firstboot` does what user-data asks
 // for, on hosts without cloud-init, and ends. `musterd fd-forward` is what fleetctl runs on hosts that it reaches over SSH.
+// `musterd guard` is started by musterd itself, see agent/runtime/guard.
 package main
 
 import (
@@ -55,6 +56,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		switch args[0] {
 		case "firstboot":
 			return firstBoot(ctx, args[1:], stderr)
+		case "guard":
+			return runGuard(ctx, args[1:], stderr)
 		case "fd-forward":
 			return fdForward(ctx, args[1:], stdin, stdout, stderr)
 		}

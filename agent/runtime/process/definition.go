@@ -21,6 +21,7 @@ import (
 type definition struct {
 	contents
 	service unitfile.Service
+	strict  bool   // Singleton=strict
 	problem string // why it cannot be run here, "" when it can
 }
 
@@ -40,6 +41,7 @@ func define(name string, c contents, host unitfile.HostSpecifiers) definition {
 		d.problem = err.Error()
 		return d
 	}
+	d.strict = f.Muster(name).Strict
 	d.service, err = f.Service(name)
 	if err == nil {
 		d.service, err = expand(d.service, name, host)

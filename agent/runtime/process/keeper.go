@@ -4,7 +4,7 @@ package process
 //
 //	1, 2  keeper: /dev/null, so that what a shell says of dead children stays out of the log
 //	3     the new process reports its ID to the agent
-//	4     the agent sends the line for starts.jsonl, or closes it
+//	4     the agent sends when it is too late to start (unit.limit) and the line for starts.jsonl, or closes it
 //	5     starts.jsonl
 //	6     the file with the second choice of the exit status
 //	7     the log
@@ -41,6 +41,11 @@ if [ -r "/proc/$_muster_keeper/stat" ]; then
 	while read -r _muster_stat <"/proc/$_muster_keeper/stat"; do
 		case $_muster_stat in *") "[TtZXx]" "*) break ;; esac
 	done
+fi
+_muster_limit=${_muster_line%%" "*} _muster_line=${_muster_line#*" "}
+if [ "$_muster_limit" -gt 0 ]; then
+	read -r _muster_now _muster_idle </proc/uptime || exit 203
+	[ "${_muster_now%.*}${_muster_now#*.}" -lt "$_muster_limit" ] || exit 203
 fi
 [ -z "$_muster_line" ] || printf '%s\n' "$_muster_line" >&5
 exec >&7 2>&7 3>&- 4>&- 5>&- 6>&- 7>&-

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/runtime/guard"
 	"github.com/musterhq/muster/agent/unitfile"
 )
 
@@ -26,7 +27,10 @@ type Config struct {
 	Env      []string                // NAME=VALUE for every unit, which may set its own over them
 	Path     string                  // where programs without a slash are searched, and PATH of the units
 	LogLimit int64                   // bytes after which a log is moved to log.1, 0 for DefaultLogLimit
-	Log      *slog.Logger
+	// Guard is the command that calls Guard, to which -dir and -instance are added. Without it units of Singleton=strict are
+	// not started.
+	Guard []string
+	Log   *slog.Logger
 }
 
 // DefaultLogLimit is the size of a log, in bytes, and that of its predecessor.
@@ -45,6 +49,11 @@ type Runtime struct {
 
 	mu    sync.Mutex
 	units map[string]*unit
+
+	holding  sync.Mutex
+	holder   guard.Holder  // guarded by holding, as are:
+	until    time.Duration // strict units may run
+	guardPID int           // of the guard that this runtime started, 0 for none
 }
 
 var (
@@ -66,6 +75,7 @@ func New(ctx context.Context, config Config) (_ *Runtime, err error) {
 	if err != nil {
 		return nil, err
 	}
+	rt.holder.Dir = guard.Dir{Path: config.Dir, Boot: kernelBoot}
 	rt.boot = kernelBoot + " " + config.Host.BootID // of the kernel, and of a host that is less than a machine
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of units: %w", err)
@@ -238,6 +248,7 @@ func (rt *Runtime) Close() error {
 	rt.cancel()
 	rt.mu.Unlock()
 	rt.loops.Wait()
+	rt.holder.Close()
 	err := rt.grown.Close()
 	if e := rt.lock.Close(); err == nil {
 		err = e

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(agentDir); dir != "" {
 		runAgent(dir)
 	}
+	beStrict()
 	goleak.VerifyTestMain(m)
 }
 

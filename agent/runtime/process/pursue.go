@@ -43,11 +43,17 @@ func (u *unit) spawn(w want) {
 		fail(err)
 		return
 	}
+	limit, err := u.limit()
+	if err != nil {
+		fail(err)
+		return
+	}
 	child, err := u.fork(c)
 	if err != nil {
 		fail(err)
 		return
 	}
+	child.limit = limit
 	if c.record {
 		child.line = u.startLine(child, u.current.Hash)
 	}
@@ -59,6 +65,19 @@ func (u *unit) spawn(w want) {
 	if err := child.release(); err != nil {
 		u.log.Warn("cannot start a process", "error", err) // its end will tell
 	}
+}
+
+// limit is when a process that starts now would come too late, in hundredths of a second of /proc/uptime; 0 for never. The
+// process looks itself, in the moment before it becomes the command: the agent may be frozen between this and that.
+func (u *unit) limit() (int64, error) {
+	if !u.current.strict {
+		return 0, nil
+	}
+	until, err := u.rt.guarded()
+	if err != nil {
+		return 0, err
+	}
+	return uptime(until)
 }
 
 // kill starts, goes on with or stops the job of ending processes.

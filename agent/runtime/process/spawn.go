@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +31,7 @@ type child struct {
 	proc
 	start *os.File // write end of its descriptor 4
 	line  string
+	limit int64 // see unit.limit
 }
 
 // startRecord is a line of starts.jsonl.
@@ -150,7 +150,7 @@ func (c *child) identify(keeper int, report *os.File) error {
 // release lets the process become its command.
 func (c *child) release() error {
 	defer c.start.Close()
-	if _, err := io.WriteString(c.start, c.line+"\n"); err != nil {
+	if _, err := fmt.Fprintf(c.start, "%d %s\n", c.limit, c.line); err != nil {
 		return fmt.Errorf("cannot let the new process go: %w", err)
 	}
 	return nil

@@ -187,6 +187,11 @@ func (u *unit) start() error {
 	if u.loaded.problem != "" {
 		return fmt.Errorf("cannot start %s: %w: %s", u.name, runtime.ErrLoad, u.loaded.problem)
 	}
+	if u.loaded.strict {
+		if _, err := u.rt.guarded(); err != nil {
+			return fmt.Errorf("cannot start %s: %w", u.name, err)
+		}
+	}
 	u.apply(event{kind: asked})
 	if r := u.record; r.Phase == failed && r.Result.Kind == startLimit {
 		return fmt.Errorf("cannot start %s: %w: at most %d starts in %s", u.name, runtime.ErrStartLimit,

@@ -352,7 +352,7 @@ func placement(t *testing.T, e *etcd, s store.Store) {
 	w := e.watch(t)
 	snapshot := v.Snapshot(of, time.Now())
 	after := schedule.After(snapshot, schedule.Decide(snapshot))
-	records := v.Schedules(after, schedule.GlobalHosts(after), rules.SameRun)
+	records := v.Schedules(after, schedule.GlobalHosts(after), rules.SameRun, nil)
 	w.report("placement alone")
 	if len(records) != manyHosts {
 		t.Errorf("%d hosts have a schedule", len(records))

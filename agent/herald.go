@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+
+	"github.com/musterhq/muster/agent/pause"
+	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// herald writes what this host says of itself (store.HostRecord): its facts with every announcement, and which strict units
+// it has given up as soon as it has.
+type herald struct {
+	store store.Store
+	id    string
+	facts roster.Facts
+	hold  int64 // HostRecord.HoldMillis
+	log   *slog.Logger
+	news  signal
+
+	writing sync.Mutex // held by who writes the record
+
+	mu   sync.Mutex
+	left map[string]int64 // guarded by mu
+}
+
+// gaveUp takes the strict units that this host was to give up, and of which no process is left.
+func (h *herald) gaveUp(left map[string]int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !maps.Equal(h.left, left) {
+		h.left = left
+		h.news.raise()
+	}
+}
+
+// run ends with ctx. What cannot be written is tried again.
+func (h *herald) run(ctx context.Context) error {
+	failed := func(err error) { h.log.Warn("cannot tell which units this host has given up", "err", err) }
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.news:
+		}
+		err := pause.Until(ctx, longestPause, failed, func() error {
+			_, err := h.write(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// write writes the record, if the store has another one, with more in the same commit. It returns 0 if it wrote nothing.
+func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, err error) {
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	h.mu.Lock()
+	record := store.HostRecord{Facts: h.facts, HoldMillis: h.hold, Left: maps.Clone(h.left)}
+	h.mu.Unlock()
+	data, err := store.Marshal(record)
+	if err != nil {
+		return 0, err
+	}
+	key := store.HostKey(h.id)
+	said, err := h.store.Get(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(said.Value, data) {
+		more = append(more, store.Put(key, data))
+	}
+	if len(more) == 0 {
+		return 0, nil
+	}
+	if revision, err = h.store.Commit(ctx, store.Commit{Ops: more}); err != nil {
+		return 0, fmt.Errorf("cannot write what this host says of itself: %w", err)
+	}
+	return revision, nil
+}

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"io"
+
+	"github.com/musterhq/muster/agent/runtime/process"
+)
+
+// runGuard is `musterd guard`, which musterd starts on hosts with units of Singleton=strict, and which outlives it.
+func runGuard(ctx context.Context, args []string, stderr io.Writer) error {
+	flags := flag.NewFlagSet("musterd guard", flag.ContinueOnError)
+	dir := flags.String("dir", "", "directory of the units")
+	instance := flags.String("instance", "", "ID of the host's instance, which marks the units' processes")
+	level := logLevel(flags)
+	if done, err := parse(flags, args, stderr); done || err != nil {
+		return err
+	}
+	return process.Guard(ctx, *dir, *instance, newLog(stderr, *level))
+}
