@@ -91,8 +91,8 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
 
-lab-systemd: ## the systemd runtime against systemd in nspawn hosts (needs root and what `make image` made)
-	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -count=1 -v ./agent/runtime/systemd/
+lab-systemd: ## the systemd runtime and container units, with systemd and podman in nspawn hosts (needs root and what `make image` made)
+	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v ./agent/runtime/systemd/ ./agent/quadlet/
 
 lab-nspawn: build ## hosts as systemd-nspawn containers, end to end (needs root and what `make image` made)
 	MUSTER_IMAGE=$(abspath $(IMAGE)) MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v -timeout 30m \
