@@ -9,6 +9,7 @@ import (
 
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/internal/golden"
 )
 
 // TestRefused compares what is said of files that are wrong.
@@ -28,5 +29,5 @@ func TestRefused(t *testing.T) {
 			fmt.Fprintf(&got, "warning: %v\n", w)
 		}
 	}
-	compare(t, "testdata/refused.golden", []byte(got.String()))
+	golden.Compare(t, "testdata/refused.golden", got.String())
 }

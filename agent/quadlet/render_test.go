@@ -1,19 +1,15 @@
 package quadlet_test
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
+	"github.com/musterhq/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 var hosts = []struct {
 	name string
@@ -49,7 +45,7 @@ func TestRender(t *testing.T) {
 				}
 				got.Files = append(got.Files, txtar.File{Name: h.name, Data: render(t, name, file, h.host)})
 			}
-			compare(t, path, txtar.Format(&got))
+			golden.Compare(t, path, txtar.Format(&got))
 		})
 	}
 }
@@ -68,21 +64,4 @@ func render(t *testing.T, name string, file unitfile.File, host quadlet.Host) []
 		t.Error("the rendered service is a container still")
 	}
 	return rendered.Bytes()
-}
-
-func compare(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs, run with -update and read the diff:\n%s", path, diff)
-	}
 }
