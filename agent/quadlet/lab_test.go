@@ -127,7 +127,13 @@ func (h *host) logged(name, text string) string {
 	defer deadline.Stop()
 	for {
 		var log strings.Builder
-		if err := h.runtime.Logs(h.Context(), name, -1, false, &log); err != nil {
+		err := h.runtime.Logs(h.Context(), name, runtime.LogQuery{Lines: -1}, func(entries []runtime.LogEntry) error {
+			for _, e := range entries {
+				fmt.Fprintf(&log, "%s\n", e.Message)
+			}
+			return nil
+		})
+		if err != nil {
 			h.Fatal(err)
 		}
 		if strings.Contains(log.String(), text) {
