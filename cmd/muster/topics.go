@@ -32,9 +32,11 @@ const unitFilesTopic = `A unit is a systemd unit file. Two sections more say whe
 
   Replicas=20000      of a template NAME@.service: as many instances, from one record. ` + "`muster start NAME@.service`" + `
   Spread=provider     instances evenly over providers, over hosts (host), or over the values of any label
-  CPU=0.5             reserved on the host, as is
+  CPU=0.5             reserved on the host, as is Memory
   Memory=512M
   Priority=10         from -1000 to 1000: the higher is placed first
+  Singleton=strict    never twice at once: a host that is cut off stops it before another starts it
+  OnPartition=stop    a host that is cut off from the cluster stops it; keep, the default, lets it run
 
 ` + "`muster units verify FILE`" + ` compares a file with the cluster's, ` + "`muster why UNIT`" + ` tells why a unit is where it is.`
 
