@@ -53,6 +53,7 @@ func (s *service) Why(ctx context.Context, name string) (api.Why, error) {
 	}
 	slices.SortFunc(why.Hosts, func(a, b api.HostReason) int { return cmp.Compare(a.Host, b.Host) })
 	why.Reason = cmp.Or(why.Reason, "every rule holds there")
+	s.addOrders(v, name, &why)
 	return why, nil
 }
 

@@ -27,6 +27,8 @@ type Fleet interface {
 	Unit(ctx context.Context, name string) (Unit, error)
 	// Why explains where a unit is.
 	Why(ctx context.Context, name string) (Why, error)
+	// Rebalance tells what would move now, at most so many units, 0 for all, and how far rebalancing is.
+	Rebalance(ctx context.Context, moves int) (Rebalance, error)
 	// Logs copies what a unit printed to w, wherever it runs. As soon as it knows that there is something to follow it
 	// writes, if need be nothing, so that the caller's wait for a first sign ends.
 	Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error
@@ -45,6 +47,9 @@ type Admin interface {
 	PatchLabels(ctx context.Context, id string, labels map[string]*string) (Outcome, error)
 	// OrderHost cordons a host, drains it, or lets it take units again.
 	OrderHost(ctx context.Context, id string, order HostOrder) (Outcome, error)
+	// OrderRebalance orders moves that even out the load, and Configure changes settings.
+	OrderRebalance(ctx context.Context, order RebalanceOrder) error
+	Configure(ctx context.Context, settings Settings) (Outcome, error)
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }

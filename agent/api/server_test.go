@@ -203,6 +203,20 @@ func (f *fakeFleet) PatchLabels(_ context.Context, id string, labels map[string]
 	return Changed, f.err
 }
 
+func (f *fakeFleet) Rebalance(_ context.Context, moves int) (Rebalance, error) {
+	return Rebalance{Moves: []Move{{Unit: fmt.Sprint(moves)}}}, f.err
+}
+
+func (f *fakeFleet) OrderRebalance(_ context.Context, o RebalanceOrder) error {
+	f.called("rebalance %d", o.MaxMoves)
+	return f.err
+}
+
+func (f *fakeFleet) Configure(_ context.Context, s Settings) (Outcome, error) {
+	f.called("settings %d", *s.RebalancePercent)
+	return Changed, f.err
+}
+
 func (f *fakeFleet) OrderHost(_ context.Context, id string, o HostOrder) (Outcome, error) {
 	f.called("order %s %s", id, o.Order)
 	return Changed, f.err
@@ -233,6 +247,9 @@ var calls = map[string]struct{ path, body string }{
 	"DELETE /v1/hosts/{id}":        {"/v1/hosts/0123", ""},
 	"PUT /v1/hosts/{id}/labels":    {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
 	"PUT /v1/hosts/{id}/order":     {"/v1/hosts/0123/order", `{"order":"drain","within":60000000000}`},
+	"GET /v1/rebalance":            {"/v1/rebalance?moves=3", ""},
+	"POST /v1/rebalance":           {"/v1/rebalance", `{"max_moves":3}`},
+	"PUT /v1/settings":             {"/v1/settings", `{"rebalance_percent":3}`},
 	"PATCH /v1/hosts/{id}/labels":  {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
 	"POST /v1/renew":               {"/v1/renew", `{"certificate":"old"}`},
 	"POST /v1/join":                {"/v1/join", `{}`},
@@ -261,6 +278,9 @@ func TestAuthorization(t *testing.T) {
 		"PUT /v1/hosts/{id}/labels":   "--yy",
 		"PATCH /v1/hosts/{id}/labels": "--yy",
 		"PUT /v1/hosts/{id}/order":    "--yy",
+		"GET /v1/rebalance":           "-yyy",
+		"POST /v1/rebalance":          "--yy",
+		"PUT /v1/settings":            "--yy",
 		"GET /fleet/v1/{rest...}":     "-yyy",
 		"PUT /fleet/v1/{rest...}":     "--yy",
 		"PATCH /fleet/v1/{rest...}":   "--yy",

@@ -18,7 +18,8 @@ import (
 // schedulingPrefixes is what scheduling is decided from, each before those that it refers to: a host or a unit that
 // appears in one is in the next. What hosts say of their units is not among it.
 var schedulingPrefixes = []string{
-	store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixOrders, store.PrefixRoster,
+	store.KeyRebalance, store.KeyCluster, store.PrefixSchedule, store.PrefixUnits, store.PrefixAlive, store.PrefixHosts,
+	store.PrefixOrders, store.PrefixRoster,
 }
 
 // pace collects what comes together: the units of one `muster up`, the hosts of one cloud.
@@ -104,11 +105,16 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 	snapshot := v.Snapshot(rules, now)
 	decisions := schedule.Decide(snapshot)
 	after := schedule.After(snapshot, decisions)
+	moves, err := s.rebalance(ctx, v, after)
+	if err != nil {
+		return err
+	}
+	after = schedule.After(after, moves)
 	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun, gone))
 	if len(changes) == 0 {
 		return nil
 	}
-	for _, d := range decisions {
+	for _, d := range slices.Concat(decisions, moves) {
 		s.Log.Debug("decided", "unit", d.Unit, "instances", d.Instances, "kind", d.Kind, "from", d.From, "to", d.To, "reason", d.Reason)
 	}
 	if err := s.writeAll(ctx, changes); err != nil {

@@ -1,7 +1,8 @@
 // Package schedule decides which host runs which unit. It is pure: a decision follows from a snapshot alone, the same
 // snapshot in any order gives the same decisions, and each carries its reason. It knows no store, clock or network.
 //
-// A unit that is where it may be stays there: hosts that come, or that are less loaded, move nothing. Units whose host
+// A unit that is where it may be stays there: hosts that come, or that are less loaded, move nothing, unless Rebalance is
+// asked what would be a gain. Units whose host
 // is lost or whose rules no longer hold there move; units that fit nowhere wait, and say why. Rules are fleet's
 // ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Global; and muster's own ([X-Muster]): Replicas, Spread,
 // CPU, Memory, Priority.

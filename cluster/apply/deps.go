@@ -91,6 +91,9 @@ type Fleet interface {
 	Remove(ctx context.Context, hostID string) error
 	// Relabel gives a member the labels of the cluster file (roster.Host.WithLabels).
 	Relabel(ctx context.Context, hostID string, labels map[string]string) error
+	// Configure tells the voters the settings of the cluster file that may change while they run: how many units, in
+	// percent, may move at a time.
+	Configure(ctx context.Context, rebalance int) error
 	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired.
 	PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error)
 }

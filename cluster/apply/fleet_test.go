@@ -172,6 +172,8 @@ func (f *fleet) member(id string) roster.Host {
 	return f.members[id]
 }
 
+func (f *fleet) Configure(context.Context, int) error { return nil }
+
 func (f *fleet) PutUnit(_ context.Context, name, content, desired string) (bool, error) {
 	changed := false
 	err := f.change("unit "+name, func() bool {

@@ -214,6 +214,9 @@ func (r *run) finish(ctx context.Context, result Result, leaving plan.Plan) (Res
 	}
 	r.relabel(ctx, result.Plan)
 	r.depart(ctx, leaving)
+	if err := r.fleet.Configure(ctx, r.deps.Spec.Rebalance); err != nil {
+		return result, r.because(err)
+	}
 	var err error
 	if result.UnitsChanged, err = r.submit(ctx); err != nil {
 		return result, r.because(err)

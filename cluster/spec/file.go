@@ -12,6 +12,7 @@ type clusterFile struct {
 	Cluster   string        `yaml:"cluster" jsonschema:"required,description=Name of the cluster: a DNS label."`
 	Voters    *int          `yaml:"voters" jsonschema:"enum=1,enum=3,enum=5,enum=7,description=How many hosts keep the cluster's shared state. 3 unless there are fewer hosts."`
 	Lease     time.Duration `yaml:"lease" jsonschema:"default=5s,description=A host silent for so long is given up and its units move. From 2s to 10m."`
+	Rebalance int           `yaml:"rebalance" jsonschema:"default=5,minimum=0,maximum=100,description=How many of the units\\, in percent and at least one\\, may move at a time to even out the load when hosts join. The next ones move when these run again. 0: none move."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
 	Fleet     fleetFile     `yaml:"fleet" jsonschema:"description=fleet's API beside the unix socket of every host. Hosts made before keep what they were told."`
 	Musterd   yaml.Node     `yaml:"musterd"`

@@ -51,7 +51,7 @@ func parse(d *strictyaml.Decoder, data []byte, reg *providers.Registry) (Spec, e
 	p := &parser{
 		Decoder: d,
 		reg:     reg,
-		spec:    Spec{File: d.File, Lease: DefaultLease, Network: Network{Mode: NetworkMode}},
+		spec:    Spec{File: d.File, Lease: DefaultLease, Rebalance: DefaultRebalance, Network: Network{Mode: NetworkMode}},
 		drivers: map[string]*providers.Driver{},
 		used:    map[string]bool{},
 		hosts:   map[string]place{},
@@ -123,7 +123,7 @@ func (p *parser) warn(path, hint, format string, args ...any) {
 }
 
 func (p *parser) file(data []byte) {
-	raw := clusterFile{Lease: DefaultLease, Network: networkFile{Mode: NetworkMode}}
+	raw := clusterFile{Lease: DefaultLease, Rebalance: DefaultRebalance, Network: networkFile{Mode: NetworkMode}}
 	if p.root = p.Decoder.Parse(data); p.root == nil {
 		return
 	}
@@ -185,6 +185,9 @@ func (p *parser) header(raw clusterFile) {
 	if raw.Lease < MinLease || raw.Lease > MaxLease {
 		p.at("lease", fmt.Sprintf("from %s to %s is possible", short(MinLease), short(MaxLease)),
 			"a lease of %s is too %s", short(raw.Lease), tooWhat(raw.Lease < MinLease))
+	}
+	if p.spec.Rebalance = raw.Rebalance; raw.Rebalance < 0 || raw.Rebalance > 100 {
+		p.at("rebalance", "from 0, for none, to 100", "%d percent of the units cannot move", raw.Rebalance)
 	}
 	if raw.Network.Mode != NetworkMode && p.isString("network.mode") {
 		p.at("network.mode", "there is `direct`", "the network mode `%s` is not known", raw.Network.Mode)

@@ -12,14 +12,15 @@ import (
 
 // Limits and defaults of a cluster file.
 const (
-	Version      = 1                // the only value of `version:`
-	MaxHosts     = 10_000           // in one cluster
-	MaxInstances = 10_000           // of units named by one cluster file
-	DefaultLease = 5 * time.Second  // how long a silent host is believed to live
-	MinLease     = 2 * time.Second  // below it a busy host would be given up
-	MaxLease     = 10 * time.Minute // above it nothing would ever fail over
-	MaxUnitBytes = 1 << 20          // size of one unit file
-	NetworkMode  = "direct"         // the network mode of a file that names none: hosts reach each other as they are
+	Version          = 1                // the only value of `version:`
+	MaxHosts         = 10_000           // in one cluster
+	MaxInstances     = 10_000           // of units named by one cluster file
+	DefaultLease     = 5 * time.Second  // how long a silent host is believed to live
+	MinLease         = 2 * time.Second  // below it a busy host would be given up
+	MaxLease         = 10 * time.Minute // above it nothing would ever fail over
+	MaxUnitBytes     = 1 << 20          // size of one unit file
+	DefaultRebalance = 5                // percent of the units that may move at a time when hosts join
+	NetworkMode      = "direct"         // the network mode of a file that names none: hosts reach each other as they are
 )
 
 // VoterCounts are the numbers of voters that a cluster may have.
@@ -31,6 +32,7 @@ type Spec struct {
 	Cluster   string // the cluster's name, a DNS label
 	Voters    int    // as the file says, 0 when it leaves the number to VoterCount
 	Lease     time.Duration
+	Rebalance int // how many units, in percent, may move at a time when hosts join; 0 for none
 	Network   Network
 	Fleet     join.Fleet // how hosts serve fleet's API beside its unix socket
 	Providers []Provider // sorted by name

@@ -62,6 +62,12 @@ func (f clusterFleet) Relabel(ctx context.Context, hostID string, labels map[str
 	return err
 }
 
+// Configure tells the voters the settings of the cluster file.
+func (f clusterFleet) Configure(ctx context.Context, rebalance int) error {
+	_, err := f.client.Configure(ctx, api.Settings{RebalancePercent: &rebalance})
+	return err
+}
+
 // PutUnit submits a unit.
 func (f clusterFleet) PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error) {
 	outcome, err := f.client.PutUnit(ctx, api.Unit{Name: name, Content: content, Desired: desired})

@@ -257,6 +257,12 @@ func desiredOf(f *smallFleet) map[string]string {
 	return m
 }
 
+func (f *smallFleet) Rebalance(context.Context, int) (api.Rebalance, error) {
+	return api.Rebalance{}, nil
+}
+
+func (f *smallFleet) OrderRebalance(context.Context, api.RebalanceOrder) error { return nil }
+
 // OrderHost makes a host drained at once.
 func (f *smallFleet) OrderHost(_ context.Context, id string, order api.HostOrder) (api.Outcome, error) {
 	f.mu.Lock()

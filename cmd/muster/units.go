@@ -27,6 +27,8 @@ type fleet interface {
 	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
 	OrderHost(ctx context.Context, id string, order api.HostOrder) (api.Outcome, error)
+	Rebalance(ctx context.Context, moves int) (api.Rebalance, error)
+	OrderRebalance(ctx context.Context, order api.RebalanceOrder) error
 	Fleet(ctx context.Context, path string, into any) error
 }
 
