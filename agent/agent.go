@@ -51,10 +51,7 @@ type agent struct {
 	prober   *prober
 	council  *council // nil on hosts that do not vote
 	closers  []func()
-	executor *executor
-	presence *presence
-	reporter *reporter
-	herald   *herald
+	managers *Managers
 }
 
 // assemble opens everything that the managers need, from the inside out.
@@ -151,27 +148,12 @@ func (a *agent) votersChanged(voters roster.Roster) {
 
 // manage makes the managers of every host.
 func (a *agent) manage() {
-	a.reporter = &reporter{store: a.store, id: a.self.ID, log: a.log, changed: newSignal(), again: newSignal()}
-	ttl := control.SessionTTL(a.Lease())
-	contact := newContact(ttl, a.runtime, guard.Now, a.log)
-	a.herald = &herald{
-		store: a.store, id: a.self.ID, facts: a.facts, hold: contact.holdMillis(), log: a.log, news: newSignal(),
-	}
-	a.executor = &executor{
-		store: a.store, id: a.self.ID, runtime: a.runtime, log: a.log, changed: a.reporter.changed.raise,
-		files:   files{dir: filepath.Join(a.root, filesPath), store: a.store},
-		last:    lastSchedule{path: filepath.Join(a.root, schedulePath)},
-		started: startedUnits{path: filepath.Join(a.root, startedPath), boot: a.facts.BootID},
-		contact: contact, gaveUp: a.herald.gaveUp, look: newSignal(), again: newSignal(),
-
+	a.managers = &Managers{
+		Store: a.store, Runtime: a.runtime, HostID: a.self.ID, Facts: a.facts, Lease: a.Lease(), Root: a.root, Log: a.log,
+		Now: time.Now, Clock: guard.Now,
 		containers: containers{systemd: a.runtimeName() == runtimeSystemd, find: exec.LookPath},
 	}
-	contact.changed = a.executor.look.raise
-	a.reporter.states = a.executor.states
-	a.presence = &presence{
-		store: a.store, id: a.self.ID, ttl: ttl, now: time.Now, log: a.log, begun: a.reporter.again.raise, herald: a.herald,
-		contact: contact,
-	}
+	a.managers.assemble()
 }
 
 // run does everything until ctx ends or something fails that another start may mend.
@@ -184,9 +166,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
 	g.Go(func() error { return a.serveFleet(ctx, fleet) })
-	for _, manager := range []func(context.Context) error{
-		a.creds.run, a.members.run, a.executor.run, a.reporter.run, a.presence.run, a.herald.run,
-	} {
+	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run} {
 		g.Go(func() error { return manager(ctx) })
 	}
 	if a.council != nil {
@@ -214,7 +194,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 		cluster: a.ClusterName,
 		voters:  a.members.voters,
 		probe:   a.prober.probe,
-		alive:   a.presence.alive.Load,
+		alive:   a.managers.presence.alive.Load,
 		logs:    newLogReader(a.runtime, a.self.Name),
 		log:     a.log,
 	}

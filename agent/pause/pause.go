@@ -4,6 +4,7 @@ package pause
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,11 +20,30 @@ type Pause struct{ waits *backoff.ExponentialBackOff }
 func New(longest time.Duration) *Pause {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = First, longest
+	waits.RandomizationFactor = 0 // see spread
 	return &Pause{waits: waits}
 }
 
 // Wait lets the next wait pass. It ends early, with an error, when ctx does.
-func (p *Pause) Wait(ctx context.Context) error { return For(ctx, p.waits.NextBackOff()) }
+func (p *Pause) Wait(ctx context.Context) error { return For(ctx, spread(ctx, p.waits.NextBackOff())) }
+
+// Chance decides how far a wait is off its mean: 0 is half of it, and just below 1 one and a half times.
+type Chance func(mean time.Duration) float64
+
+type chanceKey struct{}
+
+// With has the waits under a context follow from a source instead of true chance, so that a simulation can be repeated.
+func With(ctx context.Context, c Chance) context.Context {
+	return context.WithValue(ctx, chanceKey{}, c)
+}
+
+func spread(ctx context.Context, mean time.Duration) time.Duration {
+	off := rand.Float64()
+	if c, ok := ctx.Value(chanceKey{}).(Chance); ok {
+		off = c(mean)
+	}
+	return time.Duration((0.5 + off) * float64(mean))
+}
 
 // Reset begins the series anew, after an attempt that succeeded.
 func (p *Pause) Reset() { p.waits.Reset() }

@@ -12,10 +12,10 @@ import (
 // does.
 const resignTimeout = 2 * time.Second
 
-// campaign holds an election with nothing but commits and watches, so that it is the same over every store. Each
-// candidate puts a key bound to its session; the key that was made first leads. Comparing creation revisions in a guard
+// Elect is how stores implement Campaign: it holds an election with nothing but commits and watches, so that it is the same
+// over every store. Each candidate puts a key bound to its session; the key that was made first leads. Comparing creation revisions in a guard
 // is what fences: the key of a former leader, made again, has another one.
-func campaign(ctx context.Context, st Store, election, candidate string, s Session) (Leadership, error) {
+func Elect(ctx context.Context, st Store, election, candidate string, s Session) (Leadership, error) {
 	l := &leadership{store: st, session: s, key: fmt.Sprintf("%s%016x", election, uint64(s.ID()))}
 	if err := l.enter(ctx, candidate); err != nil {
 		return nil, fmt.Errorf("cannot campaign for %s: %w", election, err)

@@ -325,7 +325,7 @@ func (s *Etcd) call(ctx context.Context, f func(context.Context, *member) error,
 
 // Campaign waits until this session holds the election.
 func (s *Etcd) Campaign(ctx context.Context, election, candidate string, session Session) (Leadership, error) {
-	return campaign(ctx, s, election, candidate, session)
+	return Elect(ctx, s, election, candidate, session)
 }
 
 // pause waits; false when ctx ended first.

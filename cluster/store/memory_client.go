@@ -157,7 +157,7 @@ func (c *MemoryClient) NewSession(ctx context.Context, ttl time.Duration) (Sessi
 
 // Campaign waits until this session holds the election.
 func (c *MemoryClient) Campaign(ctx context.Context, election, candidate string, s Session) (Leadership, error) {
-	return campaign(ctx, c, election, candidate, s)
+	return Elect(ctx, c, election, candidate, s)
 }
 
 // Close ends the client's watches and stops keeping its sessions alive; they expire.
