@@ -38,6 +38,9 @@ func (r *reporter) run(ctx context.Context) error {
 		case <-r.again:
 			r.read = false
 		}
+		if r.changed.lower(); r.again.lower() { // one report is for both
+			r.read = false
+		}
 		err := r.report(ctx)
 		if err == nil {
 			between.Reset()
@@ -119,5 +122,15 @@ func (s signal) raise() {
 	select {
 	case s <- struct{}{}:
 	default:
+	}
+}
+
+// lower takes a signal back and says whether there was one.
+func (s signal) lower() bool {
+	select {
+	case <-s:
+		return true
+	default:
+		return false
 	}
 }

@@ -72,7 +72,7 @@ func followOnce(ctx context.Context, s Store, prefixes []string, pace Pace, visi
 	for {
 		select {
 		case change := <-changes:
-			if err := pace.takeAll(tables, change, changes); err != nil {
+			if err := pace.takeAll(ctx, tables, change, changes); err != nil {
 				return err
 			}
 			if err := visit(tables); err != nil {
@@ -85,7 +85,7 @@ func followOnce(ctx context.Context, s Store, prefixes []string, pace Pace, visi
 }
 
 // takeAll applies a change and those that follow it.
-func (p Pace) takeAll(tables *Tables, change Change, changes <-chan Change) error {
+func (p Pace) takeAll(ctx context.Context, tables *Tables, change Change, changes <-chan Change) error {
 	bound, settle := time.NewTimer(p.Bound), time.NewTimer(p.Settle)
 	defer bound.Stop()
 	defer settle.Stop()
@@ -101,6 +101,8 @@ func (p Pace) takeAll(tables *Tables, change Change, changes <-chan Change) erro
 			return nil
 		case <-bound.C:
 			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -109,6 +111,9 @@ func (p Pace) takeAll(tables *Tables, change Change, changes <-chan Change) erro
 func forward(ctx context.Context, watch <-chan Change, changes chan<- Change) {
 	for {
 		change, ok := <-watch
+		if !ok && ctx.Err() != nil {
+			return
+		}
 		if !ok {
 			change = Change{Err: fmt.Errorf("cannot follow the store: %w", errClosed)}
 		}
