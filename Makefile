@@ -7,6 +7,7 @@ IMAGE    ?= image
 CLUSTER  ?= examples/local/cluster.yaml
 FUZZTIME ?= 30s
 BENCH    ?= .
+SEEDS    ?= 10000
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Static binaries, the same from the same sources wherever they are built; git is not needed to build.
@@ -21,7 +22,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle sim fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +77,9 @@ bench-million: ## a million instances on 5,000 simulated hosts, and 10,000 units
 
 bench-idle: ## what three voters use for 1,000 idle hosts with real sessions (MUSTER_IDLE_HOSTS=n for others)
 	$(GO) test -tags lab -count=1 -v -timeout 60m -run TestIdle ./agent
+
+sim: ## whole fleets in virtual time, broken in SEEDS (10000) ways; make sim SEED=42 tells the story of one
+	$(GO) test -count=1 -v -timeout 120m ./agent/simulation $(if $(SEED),-run TestStory -seed $(SEED),-run TestSeeds -seeds $(SEEDS))
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
