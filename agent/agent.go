@@ -47,6 +47,7 @@ type agent struct {
 	creds    *credentials
 	members  *members
 	runtime  runtime.Runtime
+	unitEnv  []string    // for every unit
 	store    *store.Etcd // as root on voters, else as the host
 	prober   *prober
 	council  *council // nil on hosts that do not vote
@@ -157,9 +158,10 @@ func (a *agent) manage() {
 	a.herald = &herald{
 		store: a.store, id: a.self.ID, facts: a.facts, hold: contact.holdMillis(), log: a.log, news: newSignal(),
 	}
+	kept := files{dir: filepath.Join(a.root, filesPath), store: a.store}
 	a.executor = &executor{
 		store: a.store, id: a.self.ID, runtime: a.runtime, log: a.log, changed: a.reporter.changed.raise,
-		files:   files{dir: filepath.Join(a.root, filesPath), store: a.store},
+		files: kept, checks: newChecks(kept, a.processes(a.unitEnv), a.log),
 		last:    lastSchedule{path: filepath.Join(a.root, schedulePath)},
 		started: startedUnits{path: filepath.Join(a.root, startedPath), boot: a.facts.BootID},
 		contact: contact, gaveUp: a.herald.gaveUp, look: newSignal(), again: newSignal(),
