@@ -77,10 +77,11 @@ func (c *council) leader(a *agent) *control.Leader {
 	scheduler := &control.Scheduler{Store: a.store, Log: a.log}
 	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
 	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Log: a.log}
+	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, registrar.Run, janitor.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run},
 	}
 }
 

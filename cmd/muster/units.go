@@ -27,6 +27,7 @@ type fleet interface {
 	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
 	OrderHost(ctx context.Context, id string, order api.HostOrder) (api.Outcome, error)
+	ChangeRollout(ctx context.Context, unit, verb string) error
 	Fleet(ctx context.Context, path string, into any) error
 }
 
