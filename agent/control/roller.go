@@ -71,57 +71,17 @@ func active(v fleet.View) []string {
 
 // drive takes every step until no rollout is under way.
 func (r *Roller) drive(ctx context.Context, fence store.Guard) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	round := &rollerRound{Roller: r, fence: fence, rules: fleet.NewRules(), written: map[string]int64{}}
-	followed := ticking{Store: r.Store, tick: timer.C}
-	return store.Follow(ctx, followed, fleet.StatusPrefixes, pace, func(t *store.Tables) error {
+	due := newAlarm()
+	return store.Follow(ctx, punctual{r.Store, due}, fleet.StatusPrefixes, pace, func(t *store.Tables) error {
 		v := fleet.View{Tables: t}
 		if len(active(v)) == 0 {
 			return errNoRollouts
 		}
 		wake, err := round.step(ctx, v)
-		if err == nil && !wake.IsZero() {
-			timer.Reset(max(wake.Sub(r.Now()), 0))
-		}
+		due.set(wake)
 		return err
 	})
-}
-
-// ticking is a store whose watch of the roster also has a change without events at every tick.
-type ticking struct {
-	store.Store
-	tick <-chan time.Time
-}
-
-func (s ticking) Watch(ctx context.Context, prefix string, after int64) <-chan store.Change {
-	changes := s.Store.Watch(ctx, prefix, after)
-	if prefix != store.PrefixRoster {
-		return changes
-	}
-	told := make(chan store.Change)
-	go func() {
-		defer close(told)
-		for {
-			var change store.Change
-			ok := true
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.tick:
-			case change, ok = <-changes:
-			}
-			if !ok {
-				return
-			}
-			select {
-			case told <- change:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return told
 }
 
 // rollerRound is what lasts from one reading of everything to the next.
