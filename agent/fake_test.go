@@ -207,8 +207,8 @@ type world struct {
 	hosts map[int]*simHost
 	began time.Time
 
-	guarded bool // hosts can hold strict units
-	ill   sync.Map // SHA-256 of the contents with which no unit is healthy
+	guarded bool     // hosts can hold strict units
+	ill     sync.Map // SHA-256 of the contents with which no unit is healthy
 }
 
 // simHost is a host whose agent, connection and runtime can be broken one by one.
