@@ -47,6 +47,7 @@ type agent struct {
 	creds    *credentials
 	members  *members
 	runtime  runtime.Runtime
+	unitEnv  []string    // for every unit
 	store    *store.Etcd // as root on voters, else as the host
 	prober   *prober
 	council  *council // nil on hosts that do not vote
@@ -151,6 +152,7 @@ func (a *agent) manage() {
 	a.managers = &Managers{
 		Store: a.store, Runtime: a.runtime, HostID: a.self.ID, Facts: a.facts, Lease: a.Lease(), Root: a.root, Log: a.log,
 		Now: time.Now, Clock: guard.Now,
+		processes:  a.processes(a.unitEnv),
 		containers: containers{systemd: a.runtimeName() == runtimeSystemd, find: exec.LookPath},
 	}
 	a.managers.assemble()

@@ -78,10 +78,11 @@ func (c *council) leader(a *agent) *control.Leader {
 	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
 	rebalancer := &control.Rebalancer{Store: a.store, Log: a.log}
 	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Log: a.log}
+	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, registrar.Run, janitor.Run, rebalancer.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run},
 	}
 }
 

@@ -34,6 +34,7 @@ type executor struct {
 	gaveUp  func(left map[string]int64) // told which strict units have left
 	look    signal                      // the contact has changed
 	again   signal                      // the schedule must be read again, whatever the watch has told
+	checks  *checks
 
 	containers containers
 
@@ -66,6 +67,7 @@ func (e *executor) run(ctx context.Context) error {
 	updates := make(chan scheduled)
 	g.Go(func() error { return e.follow(ctx, updates) })
 	g.Go(func() error { return e.loop(ctx, updates) })
+	g.Go(func() error { return e.checks.Run(ctx) })
 	return g.Wait()
 }
 
@@ -182,6 +184,7 @@ func (e *executor) loop(ctx context.Context, updates <-chan scheduled) error {
 			e.accept(is)
 		case <-e.look:
 		case <-e.runtime.Changed():
+		case <-e.checks.Changed():
 		case unit := <-w.done:
 			delete(w.busy, unit)
 		case <-retry.C:
@@ -229,6 +232,7 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.checks.watch(ctx, observed)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	states := make([]store.UnitState, 0, len(observed))
@@ -244,6 +248,7 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 		} else if why := e.custody.withheld[s.Name]; why != "" {
 			state.Sub, state.Reason = store.SubCutOff, why
 		}
+		e.checks.tell(&state)
 		states = append(states, state)
 	}
 	for unit, f := range e.failures {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/agent/health"
 	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/runtime/process"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -204,7 +207,8 @@ type world struct {
 	hosts map[int]*simHost
 	began time.Time
 
-	guarded bool // hosts can hold strict units
+	guarded bool     // hosts can hold strict units
+	ill     sync.Map // SHA-256 of the contents with which no unit is healthy
 }
 
 // simHost is a host whose agent, connection and runtime can be broken one by one.
@@ -214,6 +218,7 @@ type simHost struct {
 	boot    string // ID
 	dir     string
 	runtime *fakeRuntime
+	ill     atomic.Bool // what all health checks here say
 	conn    *store.MemoryClient
 	stop    func()
 	states  func(t *testing.T) ([]store.UnitState, error) // that the agent would report
@@ -228,8 +233,9 @@ func newWorldOf(t *testing.T, hosts int, guarded bool) *world {
 	t.Cleanup(func() { _ = w.store.Close() })
 	conn := w.store.Client()
 	scheduler := &control.Scheduler{Store: conn, Log: quiet()}
+	roller := &control.Roller{Store: conn, Now: time.Now, Log: quiet()}
 	leader := &control.Leader{
-		Store: conn, Candidate: "leader", Log: quiet(), Duties: []control.Duty{scheduler.Run},
+		Store: conn, Candidate: "leader", Log: quiet(), Duties: []control.Duty{scheduler.Run, roller.Run},
 		First: func(context.Context, store.Guard) error { return nil },
 	}
 	w.background(leader.Run, func() { _ = conn.Close() })
@@ -287,15 +293,17 @@ func (h *simHost) start() {
 		news: newSignal(),
 	}
 	rep := &reporter{store: conn, id: id(h.n), log: quiet(), changed: newSignal(), again: newSignal()}
+	kept := files{dir: h.dir + "/files", store: conn}
 	execute := &executor{
 		store: conn, id: id(h.n), runtime: h.runtime, log: quiet(), changed: rep.changed.raise,
-		files: files{dir: h.dir + "/files", store: conn}, last: lastSchedule{path: h.dir + "/schedule.json"},
+		files: kept, checks: newChecks(kept, process.Config{Path: "/bin:/usr/bin"}, quiet()), last: lastSchedule{path: h.dir + "/schedule.json"},
 		started: startedUnits{path: h.dir + "/started.json", boot: h.boot},
 		contact: contact, gaveUp: her.gaveUp, look: newSignal(), again: newSignal(),
 
 		containers: containers{systemd: true, find: h.find},
 	}
 	contact.changed = execute.look.raise
+	execute.checks.Checker = health.New(h.answer)
 	rep.states = execute.states
 	pres := &presence{
 		store: conn, id: id(h.n), ttl: control.SessionTTL(simLease), now: time.Now, log: quiet(), begun: rep.again.raise,

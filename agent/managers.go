@@ -10,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/runtime"
+	"github.com/musterhq/muster/agent/runtime/process"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -29,6 +30,7 @@ type Managers struct {
 	Clock func() time.Duration
 	Log   *slog.Logger
 
+	processes  process.Config // how health checks that are commands are run
 	containers containers
 
 	executor *executor
@@ -44,9 +46,10 @@ func (m *Managers) assemble() {
 	m.herald = &herald{
 		store: m.Store, id: m.HostID, facts: m.Facts, hold: contact.holdMillis(), log: m.Log, news: newSignal(),
 	}
+	kept := files{dir: filepath.Join(m.Root, filesPath), store: m.Store}
 	m.executor = &executor{
 		store: m.Store, id: m.HostID, runtime: m.Runtime, log: m.Log, changed: m.reporter.changed.raise,
-		files:   files{dir: filepath.Join(m.Root, filesPath), store: m.Store},
+		files: kept, checks: newChecks(kept, m.processes, m.Log),
 		last:    lastSchedule{path: filepath.Join(m.Root, schedulePath)},
 		started: startedUnits{path: filepath.Join(m.Root, startedPath), boot: m.Facts.BootID},
 		contact: contact, gaveUp: m.herald.gaveUp, look: newSignal(), again: newSignal(),

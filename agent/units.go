@@ -19,8 +19,8 @@ func (a *agent) openRuntime(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot find the host's directory: %w", err)
 	}
-	env := []string{"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket}
-	rt, err := a.newRuntime(context.WithoutCancel(ctx), env)
+	a.unitEnv = []string{"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket}
+	rt, err := a.newRuntime(context.WithoutCancel(ctx), a.unitEnv)
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,18 @@ func (a *agent) runtimeName() string {
 	return cmp.Or(a.Runtime, chosenRuntime(a.root, bootedWithSystemd))
 }
 
+// processes is what processes of units run with.
+func (a *agent) processes(env []string) process.Config {
+	return process.Config{
+		Dir:      filepath.Join(a.root, unitsPath),
+		Instance: a.instance,
+		Host:     unitfile.HostSpecifiers{MachineID: a.self.ID, BootID: a.facts.BootID, Hostname: a.self.Name},
+		Env:      env,
+		Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+		Log:      a.log,
+	}
+}
+
 // newRuntime opens the host's runtime. env is for every unit.
 func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, error) {
 	switch name := a.runtimeName(); name {
@@ -60,15 +72,9 @@ func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, 
 		if err != nil {
 			return nil, fmt.Errorf("cannot find the program of the guard: %w", err)
 		}
-		return process.New(ctx, process.Config{
-			Dir:      filepath.Join(a.root, unitsPath),
-			Instance: a.instance,
-			Host:     unitfile.HostSpecifiers{MachineID: a.self.ID, BootID: a.facts.BootID, Hostname: a.self.Name},
-			Env:      env,
-			Path:     cmp.Or(os.Getenv("PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-			Guard:    []string{program, "guard"},
-			Log:      a.log,
-		})
+		config := a.processes(env)
+		config.Guard = []string{program, "guard"}
+		return process.New(ctx, config)
 	case runtimeSystemd:
 		return systemd.New(ctx, systemd.Config{Root: a.root, Env: append(env, "MUSTER_INSTANCE="+a.instance), Log: a.log})
 	default:

@@ -35,6 +35,7 @@ func (s *service) Why(ctx context.Context, name string) (api.Why, error) {
 			why.Host = h.Name
 		}
 	}
+	why.Rollout = v.TellRollout(name)
 	if u.Desired == store.DesiredInactive {
 		why.Reason = cmp.Or(why.Reason, "it was submitted and not started; `muster units start "+name+"` starts it")
 		return why, nil

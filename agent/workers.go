@@ -46,6 +46,7 @@ func (w *workers) dispatch(ctx context.Context) (next time.Duration, err error) 
 	if err != nil {
 		return 0, err
 	}
+	w.checks.watch(ctx, observed)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.desired == nil {
@@ -54,7 +55,7 @@ func (w *workers) dispatch(ctx context.Context) (next time.Duration, err error) 
 	units, next := w.keepCustody(observed, w.busy)
 	plan, still := reconcile.Plan(units, observed, w.begun)
 	w.keep(still)
-	tasks := byUnit(plan)
+	tasks := byUnit(append(plan, w.restarts(plan)...))
 	maps.DeleteFunc(w.failures, func(unit string, _ failure) bool { return tasks[unit] == nil })
 	for unit := range tasks {
 		wait := w.holdOff(unit)
@@ -214,6 +215,26 @@ func (e *executor) prune() {
 	if err := e.files.prune(keep); err != nil {
 		e.log.Warn("unit files are left over", "err", err)
 	}
+}
+
+// restarts plans for units that run and shall be restarted because they are unhealthy (HealthAction=restart), unless a
+// plan changes them anyway. mu is held.
+func (w *workers) restarts(plan []reconcile.Task) []reconcile.Task {
+	unwell := w.checks.Unwell()
+	for _, t := range plan {
+		delete(unwell, t.Unit)
+	}
+	var tasks []reconcile.Task
+	for _, u := range w.desired.Units {
+		why, is := unwell[u.Name]
+		if !is || u.Desired != store.DesiredLaunched {
+			continue
+		}
+		reason := "it is unhealthy: " + why
+		tasks = append(tasks, reconcile.Task{Kind: reconcile.Stop, Unit: u.Name, Reason: reason},
+			reconcile.Task{Kind: reconcile.Start, Unit: u.Name, File: u.File, Reason: reason})
+	}
+	return tasks
 }
 
 func byUnit(tasks []reconcile.Task) map[string][]reconcile.Task {

@@ -37,16 +37,18 @@ func TestClientCalls(t *testing.T) {
 		t.Errorf("OrderHost: %v, %v", o, err)
 	}
 	for name, call := range map[string]func() error{
-		"DeleteUnit": func() error { return c.DeleteUnit(ctx, "web@1.service") },
-		"AddToken":   func() error { return c.AddToken(ctx, TokenRequest{Hash: "aa"}) },
-		"RemoveHost": func() error { return c.RemoveHost(ctx, "ab") },
+		"ChangeRollout": func() error { return c.ChangeRollout(ctx, "web@.service", RolloutPause) },
+		"DeleteUnit":    func() error { return c.DeleteUnit(ctx, "web@1.service") },
+		"AddToken":      func() error { return c.AddToken(ctx, TokenRequest{Hash: "aa"}) },
+		"RemoveHost":    func() error { return c.RemoveHost(ctx, "ab") },
 	} {
 		if err := call(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	want := []string{
-		"delete web@1.service", "labels ab map[a:b]", "order ab drain", "patch labels ab 1", "put web@1.service launched", "remove ab", "token aa",
+		"delete web@1.service", "labels ab map[a:b]", "order ab drain", "patch labels ab 1", "pause the rollout of web@.service",
+		"put web@1.service launched", "remove ab", "token aa",
 	}
 	if got := slices.Sorted(slices.Values(f.calls)); !slices.Equal(got, want) {
 		t.Errorf("calls %q, want %q", got, want)

@@ -40,6 +40,8 @@ type Fleet interface {
 type Admin interface {
 	PutUnit(ctx context.Context, u Unit) (Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
+	// ChangeRollout does one of the verbs RolloutPause, RolloutResume and RolloutUndo to a unit's rollout.
+	ChangeRollout(ctx context.Context, unit, verb string) error
 	AddToken(ctx context.Context, req TokenRequest) error
 	RemoveHost(ctx context.Context, id string) error
 	SetLabels(ctx context.Context, id string, labels map[string]string) (Outcome, error)

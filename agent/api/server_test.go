@@ -183,6 +183,11 @@ func (f *fakeFleet) DeleteUnit(_ context.Context, name string) error {
 	return f.err
 }
 
+func (f *fakeFleet) ChangeRollout(_ context.Context, unit, verb string) error {
+	f.called("%s the rollout of %s", verb, unit)
+	return f.err
+}
+
 func (f *fakeFleet) AddToken(_ context.Context, r TokenRequest) error {
 	f.called("token %s", r.Hash)
 	return f.err
@@ -236,58 +241,60 @@ func newServer(f *fakeFleet) *Server {
 
 // calls are requests that every route accepts, by "METHOD path pattern".
 var calls = map[string]struct{ path, body string }{
-	"GET /v1/status":               {"/v1/status", ""},
-	"GET /v1/units":                {"/v1/units", ""},
-	"GET /v1/units/{name}":         {"/v1/units/web@1.service", ""},
-	"PUT /v1/units/{name}":         {"/v1/units/web@1.service", `{"desired":"launched"}`},
-	"DELETE /v1/units/{name}":      {"/v1/units/web%401.service", ""},
-	"GET /v1/units/{name}/why":     {"/v1/units/web@1.service/why", ""},
-	"GET /v1/units/{name}/logs":    {"/v1/units/web@1.service/logs?lines=3", ""},
-	"POST /v1/tokens":              {"/v1/tokens", `{"hash":"aa"}`},
-	"DELETE /v1/hosts/{id}":        {"/v1/hosts/0123", ""},
-	"PUT /v1/hosts/{id}/labels":    {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
-	"PUT /v1/hosts/{id}/order":     {"/v1/hosts/0123/order", `{"order":"drain","within":60000000000}`},
-	"GET /v1/rebalance":            {"/v1/rebalance?moves=3", ""},
-	"POST /v1/rebalance":           {"/v1/rebalance", `{"max_moves":3}`},
-	"PUT /v1/settings":             {"/v1/settings", `{"rebalance_percent":3}`},
-	"PATCH /v1/hosts/{id}/labels":  {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
-	"POST /v1/renew":               {"/v1/renew", `{"certificate":"old"}`},
-	"POST /v1/join":                {"/v1/join", `{}`},
-	"GET /v1/health":               {"/v1/health", ""},
-	"GET /fleet/v1/{rest...}":      {"/fleet/v1/units", ""},
-	"PUT /fleet/v1/{rest...}":      {"/fleet/v1/units/web%401.service", `{}`},
-	"PATCH /fleet/v1/{rest...}":    {"/fleet/v1/machines", `[]`},
-	"DELETE /fleet/v1/{rest...}":   {"/fleet/v1/units/web%401.service", ""},
-	"GET /nothing":                 {"/nothing", ""},
-	"GET /v1/units/{name}/unknown": {"/v1/units/web@1.service/unknown", ""},
+	"GET /v1/status":                  {"/v1/status", ""},
+	"GET /v1/units":                   {"/v1/units", ""},
+	"GET /v1/units/{name}":            {"/v1/units/web@1.service", ""},
+	"PUT /v1/units/{name}":            {"/v1/units/web@1.service", `{"desired":"launched"}`},
+	"DELETE /v1/units/{name}":         {"/v1/units/web%401.service", ""},
+	"GET /v1/units/{name}/why":        {"/v1/units/web@1.service/why", ""},
+	"GET /v1/units/{name}/logs":       {"/v1/units/web@1.service/logs?lines=3", ""},
+	"POST /v1/tokens":                 {"/v1/tokens", `{"hash":"aa"}`},
+	"DELETE /v1/hosts/{id}":           {"/v1/hosts/0123", ""},
+	"PUT /v1/hosts/{id}/labels":       {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
+	"PUT /v1/hosts/{id}/order":        {"/v1/hosts/0123/order", `{"order":"drain","within":60000000000}`},
+	"GET /v1/rebalance":               {"/v1/rebalance?moves=3", ""},
+	"POST /v1/rebalance":              {"/v1/rebalance", `{"max_moves":3}`},
+	"PUT /v1/settings":                {"/v1/settings", `{"rebalance_percent":3}`},
+	"PATCH /v1/hosts/{id}/labels":     {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
+	"POST /v1/renew":                  {"/v1/renew", `{"certificate":"old"}`},
+	"POST /v1/join":                   {"/v1/join", `{}`},
+	"GET /v1/health":                  {"/v1/health", ""},
+	"GET /fleet/v1/{rest...}":         {"/fleet/v1/units", ""},
+	"PUT /fleet/v1/{rest...}":         {"/fleet/v1/units/web%401.service", `{}`},
+	"PATCH /fleet/v1/{rest...}":       {"/fleet/v1/machines", `[]`},
+	"DELETE /fleet/v1/{rest...}":      {"/fleet/v1/units/web%401.service", ""},
+	"GET /nothing":                    {"/nothing", ""},
+	"GET /v1/units/{name}/unknown":    {"/v1/units/web@1.service/unknown", ""},
+	"POST /v1/rollouts/{name}/{verb}": {"/v1/rollouts/web@.service/pause", ""},
 }
 
 // TestAuthorization walks every cell of route × role over real TLS connections.
 func TestAuthorization(t *testing.T) {
 	// none, host, voter, operator: y allowed, - not. A peer's certificate opens nothing.
 	want := map[string]string{
-		"GET /v1/status":              "-yyy",
-		"GET /v1/units":               "-yyy",
-		"GET /v1/units/{name}":        "-yyy",
-		"PUT /v1/units/{name}":        "--yy",
-		"DELETE /v1/units/{name}":     "--yy",
-		"GET /v1/units/{name}/why":    "-yyy",
-		"GET /v1/units/{name}/logs":   "--yy",
-		"POST /v1/tokens":             "--yy",
-		"DELETE /v1/hosts/{id}":       "--yy",
-		"PUT /v1/hosts/{id}/labels":   "--yy",
-		"PATCH /v1/hosts/{id}/labels": "--yy",
-		"PUT /v1/hosts/{id}/order":    "--yy",
-		"GET /v1/rebalance":           "-yyy",
-		"POST /v1/rebalance":          "--yy",
-		"PUT /v1/settings":            "--yy",
-		"GET /fleet/v1/{rest...}":     "-yyy",
-		"PUT /fleet/v1/{rest...}":     "--yy",
-		"PATCH /fleet/v1/{rest...}":   "--yy",
-		"DELETE /fleet/v1/{rest...}":  "--yy",
-		"POST /v1/renew":              "yyy-",
-		"POST /v1/join":               "y---",
-		"GET /v1/health":              "-yyy",
+		"GET /v1/status":                  "-yyy",
+		"GET /v1/units":                   "-yyy",
+		"GET /v1/units/{name}":            "-yyy",
+		"PUT /v1/units/{name}":            "--yy",
+		"DELETE /v1/units/{name}":         "--yy",
+		"GET /v1/units/{name}/why":        "-yyy",
+		"GET /v1/units/{name}/logs":       "--yy",
+		"POST /v1/tokens":                 "--yy",
+		"DELETE /v1/hosts/{id}":           "--yy",
+		"PUT /v1/hosts/{id}/labels":       "--yy",
+		"PATCH /v1/hosts/{id}/labels":     "--yy",
+		"PUT /v1/hosts/{id}/order":        "--yy",
+		"GET /v1/rebalance":               "-yyy",
+		"POST /v1/rebalance":              "--yy",
+		"PUT /v1/settings":                "--yy",
+		"GET /fleet/v1/{rest...}":         "-yyy",
+		"PUT /fleet/v1/{rest...}":         "--yy",
+		"PATCH /fleet/v1/{rest...}":       "--yy",
+		"DELETE /fleet/v1/{rest...}":      "--yy",
+		"POST /v1/renew":                  "yyy-",
+		"POST /v1/join":                   "y---",
+		"GET /v1/health":                  "-yyy",
+		"POST /v1/rollouts/{name}/{verb}": "--yy",
 	}
 	if len(want) != len(routes) {
 		t.Errorf("the table has %d routes, the server %d", len(want), len(routes))

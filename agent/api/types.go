@@ -14,6 +14,8 @@ type Status struct {
 	Voters  VotersStatus `json:"voters"`
 	Hosts   []HostStatus `json:"hosts"` // sorted by name
 	Units   []UnitStatus `json:"units"` // sorted by name, then host
+	// Rollouts are those of units whose contents change, or were changed last, a few at a time; sorted by unit.
+	Rollouts []Rollout `json:"rollouts,omitempty"`
 	// Scheduler is the name of the voter that leads the scheduling, "" while nobody does.
 	Scheduler string `json:"scheduler,omitempty"`
 	// Warnings say what is wrong with the cluster as a whole and what to do: "1 of 3 voters answers: ...".
@@ -79,6 +81,10 @@ type UnitStatus struct {
 	Load    string `json:"load,omitempty"`
 	Active  string `json:"active,omitempty"`
 	Sub     string `json:"sub,omitempty"`
+	// Health is what its health check says while it runs: starting, healthy, unhealthy; "" if there is none. HealthReason
+	// is what the last check said that failed.
+	Health       string `json:"health,omitempty"`
+	HealthReason string `json:"health_reason,omitempty"`
 	// Replicas tells of all replicas of a template; Name is the template's then, and Host "". The replicas are entries of
 	// their own too, unless there are more than a thousand.
 	Replicas *ReplicaCounts `json:"replicas,omitempty"`
@@ -90,6 +96,8 @@ type ReplicaCounts struct {
 	Placed  int `json:"placed"` // have a host
 	Running int `json:"running"`
 	Failed  int `json:"failed"`
+	// Unhealthy are of those that run.
+	Unhealthy int `json:"unhealthy,omitempty"`
 }
 
 // The states of a unit in UnitStatus.
@@ -120,6 +128,8 @@ type Why struct {
 	State  string       `json:"state"`
 	Reason string       `json:"reason"`
 	Hosts  []HostReason `json:"hosts"` // each host: chosen, or the rule that excludes it
+	// Rollout tells of that which gives the unit its contents, "" if there was none.
+	Rollout string `json:"rollout,omitempty"`
 }
 
 // HostReason is why one host may or may not have the unit.

@@ -114,7 +114,11 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 	c := store.Commit{Guards: []store.Guard{unmodified(key, item)}}
 	switch {
 	case u.Content != "":
-		want = withFile(want, u)
+		if want = withFile(want, u); want.File != was.File {
+			if want, err = a.withRollout(ctx, u.Name, u.Content, was, want); err != nil {
+				return api.Unchanged, err
+			}
+		}
 		// The file is written even if it is known: a sweep of unreferenced files that runs now then fails on its guard.
 		c.Ops = append(c.Ops, store.Put(store.FileKey(want.File), []byte(u.Content)))
 	case item.ModRevision == 0:

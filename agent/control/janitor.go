@@ -74,6 +74,9 @@ func unreferenced(v fleet.View, files []store.Item) []store.Item {
 	used := map[string]bool{}
 	for _, u := range v.Units {
 		used[store.FileKey(u.Record.File)] = true
+		if roll := u.Record.Rollout; roll != nil { // to go back, or forth again
+			used[store.FileKey(roll.From)], used[store.FileKey(roll.To)] = true, true
+		}
 	}
 	for _, r := range v.Schedule {
 		for _, u := range r.Record.Units {

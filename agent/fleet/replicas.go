@@ -46,7 +46,7 @@ func (v View) replicaStatus(template string, u store.UnitRecord, pending string)
 	}
 	c := &api.ReplicaCounts{
 		Wanted: u.Replicas - v.ownReplicas(template, u.Replicas), Placed: placed, Running: states[api.UnitRunning],
-		Failed: states[api.UnitFailed],
+		Failed: states[api.UnitFailed], Unhealthy: v.unhealthyReplicas(template),
 	}
 	if missing := c.Wanted - placed; missing > 0 {
 		states[api.UnitPending] = missing

@@ -94,8 +94,13 @@ func (r *Rules) read(ctx context.Context, from Reader, v View) error {
 		files[hash] = file
 	}
 	for name, u := range v.Units {
-		if u.Record.Desired != store.DesiredInactive {
-			need(u.Record.File, name)
+		if u.Record.Desired == store.DesiredInactive {
+			continue
+		}
+		need(u.Record.File, name)
+		if roll := u.Record.Rollout; roll.Active() {
+			need(roll.From, name)
+			need(roll.To, name)
 		}
 	}
 	for _, host := range v.Schedule {
@@ -146,14 +151,23 @@ func (r *Rules) keep(item store.Item, missing map[string]string) {
 	if err != nil {
 		return
 	}
-	var kept, runs unitfile.File
+	var kept unitfile.File
 	for _, o := range parsed.Options {
 		if strings.HasPrefix(o.Section, "X-") {
 			kept.Options = append(kept.Options, o)
 		}
-		if !strings.HasPrefix(o.Section, "X-") || o.Name == "Engine" {
+	}
+	r.files[hash] = contents{placement: kept, runs: RunsOf(parsed)}
+}
+
+// RunsOf is a hash of what a file says beside placement and updates: files of which it is the same run alike, and are asked
+// alike whether they are well.
+func RunsOf(f unitfile.File) string {
+	var runs unitfile.File
+	for _, o := range f.Options {
+		if !strings.HasPrefix(o.Section, "X-") || o.Name == "Engine" || strings.HasPrefix(o.Name, "Health") {
 			runs.Options = append(runs.Options, o)
 		}
 	}
-	r.files[hash] = contents{placement: kept, runs: store.FileSum(runs.Bytes())}
+	return store.FileSum(runs.Bytes())
 }

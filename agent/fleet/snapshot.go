@@ -193,11 +193,26 @@ func (r *renderer) addUnit(name, id string) {
 		return
 	}
 	record := r.Units[name].Record
-	r.units[id] = append(r.units[id],
-		store.ScheduledUnit{Name: name, File: record.File, Desired: record.Desired, Partition: record.Partition})
+	file := record.File
+	if roll := record.Rollout; roll.Active() && roll.Kind != store.RollFamily {
+		file = roll.Given(1, id)
+	}
+	r.units[id] = append(r.units[id], store.ScheduledUnit{Name: name, File: file, Desired: record.Desired, Partition: record.Partition})
 }
 
 func (r *renderer) addReplicas(at site, set instances.Set) {
+	record := r.Units[at.name].Record
+	if roll := record.Rollout; roll.Active() && roll.Kind == store.RollReplicas {
+		updated := set.Intersect(roll.Updated.Numbers)
+		r.addReplicasOf(at, roll.To, updated)
+		r.addReplicasOf(at, roll.From, set.Minus(updated))
+		return
+	}
+	r.addReplicasOf(at, record.File, set)
+}
+
+// addReplicasOf gives replicas contents, or leaves them others of which what runs is the same.
+func (r *renderer) addReplicasOf(at site, file string, set instances.Set) {
 	record := r.Units[at.name].Record
 	add := func(file string, set instances.Set) {
 		if len(set) > 0 {
@@ -207,7 +222,7 @@ func (r *renderer) addReplicas(at site, set instances.Set) {
 	}
 	old := map[string]instances.Set{}
 	for _, was := range r.before(at) {
-		if was.File != record.File && r.sameRun(was.File, record.File) {
+		if was.File != file && r.sameRun(was.File, file) {
 			old[was.File] = old[was.File].Union(was.Instances.Intersect(set))
 			set = set.Minus(was.Instances)
 		}
@@ -215,7 +230,7 @@ func (r *renderer) addReplicas(at site, set instances.Set) {
 	for file, kept := range old {
 		add(file, kept)
 	}
-	add(record.File, set)
+	add(file, set)
 }
 
 func (r *renderer) records() map[string]store.ScheduleRecord {

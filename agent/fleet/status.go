@@ -32,12 +32,14 @@ func Quorate(voters []VoterHealth) bool {
 
 // Status derives from the records what the API shows. pending says why units without a host have none, by unit.
 func (v View) Status(pending map[string]string) api.Status {
+	rollouts, warnings := v.rollouts()
 	return api.Status{
 		Cluster:   v.Cluster.Record.Name,
 		Hosts:     v.hostStatuses(),
 		Units:     v.unitStatuses(pending),
+		Rollouts:  rollouts,
 		Scheduler: v.Leader(),
-		Warnings:  v.bad(),
+		Warnings:  slices.Concat(v.bad(), v.unhealthy(), warnings),
 	}
 }
 
@@ -276,6 +278,7 @@ func (v View) unitStatus(name string, u store.UnitRecord, where []placement, rep
 		}
 		if known {
 			s.Load, s.Active, s.Sub = state.Load, state.Active, state.Sub
+			s.Health, s.HealthReason = state.Health, state.HealthReason
 		}
 		list = append(list, s)
 	}

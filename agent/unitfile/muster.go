@@ -3,9 +3,6 @@ package unitfile
 import (
 	"fmt"
 	"math"
-	"net"
-	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -36,20 +33,15 @@ type Muster struct {
 	Replicas   int
 	// Strict is Singleton=strict: never two at once. StopCutOff is OnPartition=stop: not on a host without contact to the
 	// store.
-	Strict     bool
-	StopCutOff bool
-	// HealthCheck, UpdateParallel and UpdateDelay are checked and not acted on yet.
-	HealthCheck    HealthCheck
+	Strict      bool
+	StopCutOff  bool
+	HealthCheck HealthCheck
+	// UpdateParallel is how many instances, or hosts of a global unit, get new contents at once; with the zero value all
+	// do. UpdateDelay is how long to wait after some are well until the next ones.
 	UpdateParallel Share
 	UpdateDelay    time.Duration
 	// Engine is what shall run a container: podman or docker, "" for what its host has.
 	Engine string
-}
-
-// HealthCheck says how to ask a unit whether it is well. The zero value is none.
-type HealthCheck struct {
-	Kind   string // http, tcp, exec
-	Target string // URL, host:port, or command line
 }
 
 // Share is a number of instances, or a percentage of all of them. The zero value is none.
@@ -62,12 +54,12 @@ type Share struct {
 var musterKeys = map[string]func(r *xReader, o Option, value string){
 	"Replicas": (*xReader).replicas, "Spread": (*xReader).spread, "CPU": (*xReader).cpu, "Memory": (*xReader).memory,
 	"Priority": (*xReader).priority, "Singleton": (*xReader).singleton, "OnPartition": (*xReader).onPartition,
-	"HealthCheck": (*xReader).healthCheck, "UpdateParallel": (*xReader).updateParallel,
-	"UpdateDelay": (*xReader).updateDelay, "Engine": (*xReader).engine,
+	"HealthCheck": (*xReader).healthCheck, "HealthInterval": (*xReader).healthInterval,
+	"HealthTimeout": (*xReader).healthTimeout, "HealthRetries": (*xReader).healthRetries,
+	"HealthStartPeriod": (*xReader).healthStartPeriod, "HealthAction": (*xReader).healthAction,
+	"UpdateParallel": (*xReader).updateParallel, "UpdateDelay": (*xReader).updateDelay,
+	"Engine": (*xReader).engine,
 }
-
-// idle are the keys that are checked and have no effect in this version.
-var idle = []string{"HealthCheck", "UpdateParallel", "UpdateDelay"}
 
 // Muster returns what [X-Muster] says beside placement rules. What is wrong with the section is among the findings of
 // Requirements.
@@ -108,6 +100,7 @@ func (f File) readMuster(unitName string) *xReader {
 			read(r, o, strings.TrimSpace(join(o.Value)))
 		}
 	}
+	r.completeHealth()
 	return r
 }
 
@@ -184,40 +177,6 @@ func (r *xReader) priority(o Option, value string) {
 		return
 	}
 	r.rules.Priority = n
-}
-
-func (r *xReader) healthCheck(o Option, value string) {
-	const hint = "write http://127.0.0.1:8080/path, tcp://127.0.0.1:5432 or exec:/path/of/command argument"
-	value, err := Expand(value, r.unit, HostSpecifiers{})
-	if err != nil {
-		r.fail(o, "it knows the specifiers %n %N %p %i", "%v", err)
-		return
-	}
-	if command, ok := strings.CutPrefix(value, "exec:"); ok {
-		if words, err := splitWords(command); err != nil || len(words) == 0 || !path.IsAbs(words[0].text) {
-			r.fail(o, hint, "%q is no command with an absolute path", command)
-			return
-		}
-		r.muster.HealthCheck = HealthCheck{Kind: "exec", Target: strings.TrimSpace(command)}
-		return
-	}
-	u, err := url.Parse(value)
-	switch {
-	case err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "tcp"}, u.Scheme):
-		r.fail(o, hint, "%q is no check", value)
-	case u.Scheme != "tcp":
-		r.muster.HealthCheck = HealthCheck{Kind: "http", Target: value}
-	case u.Path != "" || u.User != nil || u.RawQuery != "" || !hasPort(u.Host):
-		r.fail(o, hint, "%q is not tcp://HOST:PORT", value)
-	default:
-		r.muster.HealthCheck = HealthCheck{Kind: "tcp", Target: u.Host}
-	}
-}
-
-func hasPort(address string) bool {
-	_, port, err := net.SplitHostPort(address)
-	n, bad := strconv.ParseUint(port, 10, 16)
-	return err == nil && bad == nil && n > 0
 }
 
 func (r *xReader) updateParallel(o Option, value string) {

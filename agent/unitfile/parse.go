@@ -105,7 +105,7 @@ func (f File) unknown(name string) finding.Findings {
 			if hint := didYouMean(o.Name, knownKeys[o.Section]); ours || hint != "" {
 				warnings.Add(at, hint, "`%s` is not known in [%s]", o.Name, o.Section)
 			}
-		case o.Section == xMuster && slices.Contains(idle, o.Name), o.Section == xFleet && o.Name == "Replaces":
+		case o.Section == xFleet && o.Name == "Replaces":
 			warnings.Add(at, "", "`%s` has no effect in this version", o.Name)
 		}
 	}

@@ -61,7 +61,7 @@ func (r *StatesRecord) needs() int {
 func (r *UnitRecord) newest() int { return boundVersion }
 
 func (r *UnitRecord) needs() int {
-	if r.Partition != PartitionKeep {
+	if r.Partition != PartitionKeep || r.Rollout.Active() {
 		return boundVersion
 	}
 	return RecordVersion

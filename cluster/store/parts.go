@@ -169,7 +169,7 @@ func (r StatesRecord) Each() iter.Seq[UnitState] {
 // PackStates makes one entry of the instances of a template whose states are the same, but for since when. The result is
 // sorted by name.
 func PackStates(states []UnitState) []UnitState {
-	type alike struct{ name, file, load, active, sub, reason string }
+	type alike struct{ name, file, load, active, sub, reason, health, healthReason string }
 	at := make(map[alike]int, len(states))
 	ranges := make(map[int][]instances.Range)
 	packed := make([]UnitState, 0, len(states))
@@ -179,7 +179,7 @@ func PackStates(states []UnitState) []UnitState {
 			packed = append(packed, s)
 			continue
 		}
-		key := alike{template, s.File, s.Load, s.Active, s.Sub, s.Reason}
+		key := alike{template, s.File, s.Load, s.Active, s.Sub, s.Reason, s.Health, s.HealthReason}
 		i, known := at[key]
 		if !known {
 			i = len(packed)

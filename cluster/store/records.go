@@ -120,6 +120,9 @@ type UnitRecord struct {
 	Partition Partition `json:"partition,omitempty"`
 	// Global is what the file says too: that the unit runs on every host that fits. A drained host keeps it.
 	Global bool `json:"global,omitempty"`
+	// Rollout is how File came to be, or comes to be, or why it did not; nil if the contents were changed at once. A record
+	// with an active one has version 2: an older muster, which would change all instances at once, leaves the unit as it is.
+	Rollout *Rollout `json:"rollout,omitempty"`
 }
 
 // ScheduledUnit is one unit in a host's schedule, or instances of a template that shall all be the same.
@@ -157,7 +160,17 @@ type UnitState struct {
 	Reason    string        `json:"r,omitempty"`
 	Since     time.Time     `json:"t"`           // of several instances, since when all are so
 	Instances instances.Set `json:"i,omitempty"` // as in ScheduledUnit
+	// Health is what its health check says, "" for a unit without one or that does not run, and HealthReason why.
+	Health       string `json:"h,omitempty"`
+	HealthReason string `json:"hr,omitempty"`
 }
+
+// What a health check says of a unit.
+const (
+	HealthStarting  = "starting" // no check has succeeded yet, and it may take its time
+	HealthHealthy   = "healthy"
+	HealthUnhealthy = "unhealthy"
+)
 
 // StatesRecord is the state of the units on a host, sorted by name: of all, or of some, as with ScheduleRecord.
 type StatesRecord struct {

@@ -45,18 +45,18 @@ func Repack(was Parts, wanted []ScheduledUnit) map[int]ScheduleRecord {
 
 // RepackStates is Repack for the states that a host reports.
 func RepackStates(was StateParts, wanted []UnitState) map[int]StatesRecord {
-	type identity struct{ name, file, load, active, sub, reason string }
+	type identity struct{ name, file, load, active, sub, reason, health, healthReason string }
 	p := packing[UnitState, identity]{
 		identity: func(u UnitState) identity {
 			if u.Instances == nil {
 				return identity{name: u.Name}
 			}
-			return identity{u.Name, u.File, u.Load, u.Active, u.Sub, u.Reason}
+			return identity{u.Name, u.File, u.Load, u.Active, u.Sub, u.Reason, u.Health, u.HealthReason}
 		},
 		size: func(u UnitState) int {
-			const around = len(`{"n":"","f":"","l":"","a":"","s":"","r":"","t":"2006-01-02T15:04:05.999999999+07:00","i":""},`)
+			const around = len(`{"n":"","f":"","l":"","a":"","s":"","r":"","t":"2006-01-02T15:04:05.999999999+07:00","i":"","h":"","hr":""},`)
 			return around + len(u.Name) + len(u.File) + len(u.Load) + len(u.Active) + len(u.Sub) + quoted(u.Reason) +
-				len(u.Instances.String())
+				len(u.Instances.String()) + len(u.Health) + quoted(u.HealthReason)
 		},
 		compare: compareStates, equal: UnitState.equal,
 	}
@@ -158,7 +158,8 @@ func compareStates(a, b UnitState) int {
 
 func (s UnitState) equal(t UnitState) bool {
 	return s.Name == t.Name && s.File == t.File && s.Load == t.Load && s.Active == t.Active && s.Sub == t.Sub &&
-		s.Reason == t.Reason && s.Since.Equal(t.Since) && s.Instances.Equal(t.Instances)
+		s.Reason == t.Reason && s.Since.Equal(t.Since) && s.Instances.Equal(t.Instances) &&
+		s.Health == t.Health && s.HealthReason == t.HealthReason
 }
 
 // quoted is how long a text is in JSON at most: a byte becomes \u0000.

@@ -57,9 +57,10 @@ func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool
 // smallFleet is a cluster of one host in memory, which does at once what it is told. Units whose name begins with "bad"
 // fail, those with "nowhere" find no host.
 type smallFleet struct {
-	mu     sync.Mutex
-	units  map[string]api.Unit
-	orders map[string]string // by host ID
+	mu       sync.Mutex
+	units    map[string]api.Unit
+	orders   map[string]string // by host ID
+	rollouts []api.Rollout
 }
 
 // newSmallFleet makes a cluster that has units: NAME, or NAME STATE for one that is not inactive.
@@ -77,6 +78,7 @@ func (f *smallFleet) Status(context.Context) (api.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := api.Status{Cluster: "demo", Voters: api.VotersStatus{Total: 1, Healthy: 1, Leader: "node-1"}}
+	s.Rollouts = slices.Clone(f.rollouts)
 	s.Hosts = []api.HostStatus{{Name: "node-1", Provider: "a", Address: "127.0.0.9", State: api.HostReady, Voter: true, ID: "1"}}
 	s.Hosts[0].Order = map[string]string{"cordon": api.OrderCordoned, "drain": api.OrderDrained}[f.orders["1"]]
 	for _, name := range slices.Sorted(maps.Keys(f.units)) {
@@ -179,6 +181,18 @@ func (f *smallFleet) DeleteUnit(_ context.Context, name string) error {
 	_, err := f.known(name)
 	delete(f.units, name)
 	return err
+}
+
+func (f *smallFleet) ChangeRollout(_ context.Context, unit, verb string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, r := range f.rollouts {
+		if r.Unit == unit {
+			f.rollouts[i].Paused = verb == api.RolloutPause
+			return nil
+		}
+	}
+	return api.Errorf(http.StatusNotFound, "", "%s has no rollout", unit)
 }
 
 func (f *smallFleet) Why(_ context.Context, name string) (api.Why, error) {

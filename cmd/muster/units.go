@@ -29,6 +29,7 @@ type fleet interface {
 	OrderHost(ctx context.Context, id string, order api.HostOrder) (api.Outcome, error)
 	Rebalance(ctx context.Context, moves int) (api.Rebalance, error)
 	OrderRebalance(ctx context.Context, order api.RebalanceOrder) error
+	ChangeRollout(ctx context.Context, unit, verb string) error
 	Fleet(ctx context.Context, path string, into any) error
 }
 

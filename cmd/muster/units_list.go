@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -34,15 +36,23 @@ func (c *cli) listCommand() *cobra.Command {
 	}
 }
 
-// unitsGrid is the table of units, with the addresses of their hosts.
+// unitsGrid is the table of units, with the addresses of their hosts, and their health if some have a health check.
 func unitsGrid(s api.Status, color bool) *output.Grid {
 	address := map[string]string{}
 	for _, h := range s.Hosts {
 		address[h.Name] = h.Address
 	}
+	checked := slices.ContainsFunc(s.Units, func(u api.UnitStatus) bool { return u.Health != "" })
 	g := &output.Grid{Columns: []string{"UNIT", "HOST", "ADDRESS", "STATE", "DESIRED", "REASON"}, Color: color}
+	if checked {
+		g.Columns = slices.Insert(g.Columns, 4, "HEALTH")
+	}
 	for _, u := range s.Units {
-		g.Add(u.Name, u.Host, address[u.Host], u.State, u.Desired, u.Reason)
+		cells := []string{u.Name, u.Host, address[u.Host], u.State, u.Desired, cmp.Or(u.Reason, u.HealthReason)}
+		if checked {
+			cells = slices.Insert(cells, 4, u.Health)
+		}
+		g.Add(cells...)
 	}
 	return g
 }

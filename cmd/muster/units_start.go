@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -53,9 +55,14 @@ func (c *cli) launch(ctx context.Context, args []string, desired store.Desired, 
 	if err != nil {
 		return err
 	}
+	var replaced atomic.Bool
 	put := func(ctx context.Context, u api.Unit) error {
-		if _, err := f.PutUnit(ctx, u); err != nil {
+		outcome, err := f.PutUnit(ctx, u)
+		if err != nil {
 			return fmt.Errorf("cannot set %s to %s: %w", u.Name, desired, err)
+		}
+		if outcome == api.Changed && u.Content != "" {
+			replaced.Store(true)
 		}
 		return nil
 	}
@@ -65,6 +72,11 @@ func (c *cli) launch(ctx context.Context, args []string, desired store.Desired, 
 	done, err := each(ctx, wanted, put)
 	if err != nil {
 		return some(done, err)
+	}
+	if replaced.Load() {
+		if err := c.tellBegun(ctx, f, slices.Concat(templates, wanted)); err != nil {
+			return err
+		}
 	}
 	names := make([]string, len(wanted))
 	for i, u := range wanted {

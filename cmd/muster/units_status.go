@@ -103,6 +103,12 @@ func writeUnitReport(w io.Writer, r unitReport, color bool) {
 	if r.Host != "" {
 		fmt.Fprintf(w, "    Host: %s\n", r.Host)
 	}
+	switch {
+	case r.Health != "" && r.HealthReason != "":
+		fmt.Fprintf(w, "  Health: %s: %s\n", r.Health, r.HealthReason)
+	case r.Health != "":
+		fmt.Fprintf(w, "  Health: %s\n", r.Health)
+	}
 	if r.Reason != "" {
 		fmt.Fprintf(w, "  Reason: %s\n", r.Reason)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -67,6 +68,9 @@ func (c *cli) submit(ctx context.Context, f fleet, files []api.Unit) error {
 	for i, file := range files {
 		word := map[api.Outcome]string{api.Created: "submitted", api.Changed: "replaced", api.Unchanged: "unchanged"}[outcomes[i]]
 		fmt.Fprintf(c.out, "%s: %s\n", file.Name, word)
+	}
+	if slices.Contains(outcomes, api.Changed) {
+		return c.tellBegun(ctx, f, files)
 	}
 	return nil
 }

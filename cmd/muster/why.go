@@ -50,6 +50,9 @@ func writeWhy(w io.Writer, why api.Why, color bool) error {
 		fmt.Fprintf(w, ": %s", why.Reason)
 	}
 	fmt.Fprintln(w)
+	if why.Rollout != "" {
+		fmt.Fprintln(w, why.Rollout)
+	}
 	if len(why.Hosts) == 0 {
 		return nil
 	}

@@ -163,9 +163,15 @@ func (u *unit) prepare(c unitfile.Command, control bool) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	env, err := u.environment(s.Process, control)
+	env, err := u.rt.config.environment(u.name, s.Process)
 	if err != nil {
 		return command{}, err
+	}
+	if control {
+		assign(env, u.record.tellings())
+	}
+	if s.Type == "notify" && !control {
+		env["NOTIFY_SOCKET"] = u.notifyAddress()
 	}
 	cmd := command{env: assignments(env), record: !control && u.record.Index == 0}
 	if !c.Privileged {
@@ -229,17 +235,11 @@ func directory(d unitfile.OptionalPath, home string) (string, error) {
 	return d.Path, nil
 }
 
-// environment gathers the variables of a process, later ones win (systemd.exec(5), "Environment variables").
-func (u *unit) environment(p unitfile.Process, control bool) (map[string]string, error) {
-	env := map[string]string{"PATH": u.rt.config.Path}
-	set := func(assignments []string) {
-		for _, a := range assignments {
-			if name, value, ok := strings.Cut(a, "="); ok {
-				env[name] = value
-			}
-		}
-	}
-	set(u.rt.config.Env)
+// environment gathers the variables of a unit's processes, later ones win (systemd.exec(5), "Environment variables").
+func (c Config) environment(name string, p unitfile.Process) (map[string]string, error) {
+	env := map[string]string{"PATH": c.Path}
+	set := func(assignments []string) { assign(env, assignments) }
+	set(c.Env)
 	if p.User != "" {
 		if account, err := lookupUser(p.User); err == nil {
 			set([]string{"USER=" + account.Username, "LOGNAME=" + account.Username, "HOME=" + account.HomeDir})
@@ -256,14 +256,16 @@ func (u *unit) environment(p unitfile.Process, control bool) (map[string]string,
 		}
 		set(unitfile.ParseEnvironmentFile(data))
 	}
-	if control {
-		set(u.record.tellings())
-	}
-	if u.current.service.Type == "notify" && !control {
-		env["NOTIFY_SOCKET"] = u.notifyAddress()
-	}
-	env[unitMark], env[instanceMark] = u.name, u.rt.config.Instance
+	env[unitMark], env[instanceMark] = name, c.Instance
 	return env, nil
+}
+
+func assign(env map[string]string, assignments []string) {
+	for _, a := range assignments {
+		if name, value, ok := strings.Cut(a, "="); ok {
+			env[name] = value
+		}
+	}
 }
 
 // tellings say to control processes how the unit is (systemd.exec(5)).

@@ -76,9 +76,9 @@ var (
 // Paint colours a word that is a state and leaves any other text alone.
 func Paint(word string) string {
 	switch word {
-	case "ready", "running", "create", "start":
+	case "ready", "running", "healthy", "create", "start":
 		return good.Render(word)
-	case "lost", "failed", "unknown", "destroy", "replace", "error":
+	case "lost", "failed", "unhealthy", "unknown", "destroy", "replace", "error":
 		return bad.Render(word)
 	case "joining", "starting", "stopping", "pending", "warning", "cordoned", "draining", "drained":
 		return between.Render(word)
