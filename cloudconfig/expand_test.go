@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func operator(t testing.TB, body string) cloudconfig.Document {

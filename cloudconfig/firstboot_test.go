@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/musterhq/muster/cloudconfig"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func firstBoot() cloudconfig.FirstBoot {

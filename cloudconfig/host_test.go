@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func remoteBoot() cloudconfig.FirstBoot {

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 // recorder builds a view from records as the store would deliver them.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 // TestRefused compares what is said of files that are wrong.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 var hosts = []struct {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cloudconfig/finding"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func TestFindings(t *testing.T) {

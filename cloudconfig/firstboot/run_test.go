@@ -21,7 +21,7 @@ import (
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/datasource"
 	"github.com/musterhq/muster/cloudconfig/firstboot"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 // image is what a root directory has before its first boot.

@@ -10,8 +10,8 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_4"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cloudconfig/ignition"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 func addresses() cloudconfig.Addresses {

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/spec"
-	"github.com/musterhq/muster/internal/golden"
 	"github.com/musterhq/muster/providers"
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/musterhq/muster/cloudconfig/finding"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/spec"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 // TestBadFiles parses every archive of testdata/bad: a cluster file, the files that it names, and what is said of it.

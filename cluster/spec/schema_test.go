@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/spec"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 func TestSchema(t *testing.T) {

@@ -26,7 +26,7 @@ var sdks = []string{
 
 // directions is the house: cmd → cluster, agent, providers, cloudconfig, and never back. What is for tests is in no program.
 var directions = []direction{
-	{module, []string{module + "internal/golden/"}},
+	{module, []string{module + "cloudconfig/golden/"}},
 	{module + "cloudconfig/", []string{module + "agent/", module + "cluster/", module + "cmd/", module + "providers/"}},
 	{module + "providers/", []string{module + "agent/", module + "cluster/", module + "cmd/"}},
 	{module + "cluster/", []string{module + "agent/", module + "cmd/"}},

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/providers"
 	"github.com/musterhq/muster/providers/fake"
 	"github.com/musterhq/muster/providers/local"

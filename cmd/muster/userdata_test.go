@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/spec"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 // TestUserDataOfExamples holds what the first host of every provider of every example is told, in both formats, to its

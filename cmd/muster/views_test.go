@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/cluster/plan"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cmd/muster/output"
-	"github.com/musterhq/muster/internal/golden"
 )
 
 func exampleStatus() api.Status {

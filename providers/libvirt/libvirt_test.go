@@ -18,7 +18,7 @@ import (
 	"github.com/kdomanski/iso9660"
 	"pgregory.net/rapid"
 
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/providers"
 )
 

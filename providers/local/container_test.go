@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/providers"
 )
 

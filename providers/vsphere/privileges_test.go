@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 	"github.com/musterhq/muster/providers"
 )
 

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/agent/unitfile"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func TestMachine(t *testing.T) {

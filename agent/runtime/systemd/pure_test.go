@@ -16,7 +16,7 @@ import (
 
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/unitfile"
-	"github.com/musterhq/muster/internal/golden"
+	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
 func parse(t *testing.T, name, text string) runtime.Unit {
