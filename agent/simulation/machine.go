@@ -209,8 +209,3 @@ func (m *machine) delay() time.Duration {
 
 // real is how long something takes that the machine's clock takes for d.
 func (m *machine) real(d time.Duration) time.Duration { return time.Duration(float64(d) / m.rate) }
-
-// sound says whether nothing keeps the machine from its work.
-func (m *machine) sound() bool {
-	return m.process != nil && m.noRequests+m.noAnswers+m.lossy+m.slow+m.frozen+m.paused+m.off == 0
-}
