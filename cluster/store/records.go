@@ -106,8 +106,8 @@ const (
 	DesiredLaunched Desired = "launched" // on a host, running
 )
 
-// UnitRecord is a unit that an operator submitted. Version 2 has Partition; an older muster, which would not keep what it
-// promises, refuses it.
+// UnitRecord is a unit that an operator submitted. Version 2 has Partition or an active Rollout; an older muster, which
+// would not keep what they promise, refuses it.
 type UnitRecord struct {
 	V       int     `json:"v"`
 	File    string  `json:"file"` // SHA-256 of the contents, hexadecimal, a key below PrefixFiles

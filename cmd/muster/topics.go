@@ -26,7 +26,8 @@ the file names: there the file wins, and muster plan shows it.`
 
 const unitFilesTopic = `A unit is a systemd unit file. Two sections more say where it runs.
 
-[X-Fleet] is fleet's: MachineID, MachineOf, MachineMetadata, Conflicts, Global, Replaces, with the specifiers %n %N %p %i.
+[X-Fleet] is fleet's: MachineID, MachineOf, MachineMetadata, Conflicts, Global, with the specifiers %n %N %p %i.
+Replaces is read and has no effect in this version.
 
 [X-Muster] is what fleet did not have:
 
@@ -37,6 +38,12 @@ const unitFilesTopic = `A unit is a systemd unit file. Two sections more say whe
   Priority=10         from -1000 to 1000: the higher is placed first
   Singleton=strict    never twice at once: a host that is cut off stops it before another starts it
   OnPartition=stop    a host that is cut off from the cluster stops it; keep, the default, lets it run
+  HealthCheck=tcp://127.0.0.1:5432
+                      asks whether it is well; also http://..., https://..., exec:COMMAND. HealthAction=restart restarts
+                      it when it is not. HealthInterval, HealthTimeout, HealthRetries and HealthStartPeriod as podman's
+  UpdateParallel=2    new contents go to two instances at a time, or 25% of them, and back if one is not well
+  UpdateDelay=1min    between them; see ` + "`muster rollout --help`" + `
+  Engine=docker       of a container unit: insists on docker or podman
 
 ` + "`muster units verify FILE`" + ` compares a file with the cluster's, ` + "`muster why UNIT`" + ` tells why a unit is where it is.`
 
