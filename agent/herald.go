@@ -74,13 +74,16 @@ func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, e
 	if err != nil {
 		return 0, err
 	}
+	c := store.Commit{Ops: more}
 	if !bytes.Equal(said.Value, data) {
-		more = append(more, store.Put(key, data))
+		// One whose answer was lost may come late, and must not replace what was written since.
+		c.Guards = append(c.Guards, store.Guard{Key: key, Kind: store.GuardModRevision, Revision: said.ModRevision})
+		c.Ops = append(c.Ops, store.Put(key, data))
 	}
-	if len(more) == 0 {
+	if len(c.Ops) == 0 {
 		return 0, nil
 	}
-	if revision, err = h.store.Commit(ctx, store.Commit{Ops: more}); err != nil {
+	if revision, err = h.store.Commit(ctx, c); err != nil {
 		return 0, fmt.Errorf("cannot write what this host says of itself: %w", err)
 	}
 	return revision, nil

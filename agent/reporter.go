@@ -68,24 +68,36 @@ func (r *reporter) report(ctx context.Context) error {
 	if len(changed) == 0 {
 		return nil
 	}
+	return r.write(ctx, changed)
+}
+
+// write writes parts over those that were written last and over no others: a report whose answer was lost in a partition
+// may reach the store when that heals, and must not replace those that were made since.
+func (r *reporter) write(ctx context.Context, parts map[int]store.StatesRecord) error {
 	first := store.StatesKey(r.id)
 	var c store.Commit
-	for n, record := range changed {
+	for n, record := range parts {
+		key := store.PartKey(first, n)
+		c.Guards = append(c.Guards, store.Guard{Key: key, Kind: store.GuardModRevision, Revision: r.written[n].Revision})
 		if record.Units == nil {
-			c.Ops = append(c.Ops, store.Delete(store.PartKey(first, n)))
-			delete(r.written, n)
+			c.Ops = append(c.Ops, store.Delete(key))
 			continue
 		}
 		data, err := store.Marshal(record)
 		if err != nil {
 			return err
 		}
-		c.Ops = append(c.Ops, store.Put(store.PartKey(first, n), data))
-		r.written[n] = store.Entry[store.StatesRecord]{Record: record}
+		c.Ops = append(c.Ops, store.Put(key, data))
 	}
-	if _, err := r.store.Commit(ctx, c); err != nil {
+	revision, err := r.store.Commit(ctx, c)
+	if err != nil {
 		r.read = false
 		return fmt.Errorf("cannot write %s: %w", first, err)
+	}
+	for n, record := range parts {
+		if r.written[n] = (store.Entry[store.StatesRecord]{Record: record, Revision: revision}); record.Units == nil {
+			delete(r.written, n)
+		}
 	}
 	return nil
 }

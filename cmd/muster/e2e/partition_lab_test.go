@@ -26,13 +26,15 @@ const (
 // partitioned is a cluster of six hosts in three clouds, each host in a network namespace of its own.
 type partitioned struct {
 	*cluster
-	net  *spaces
-	gaps []time.Duration // that units ran nowhere within reach, of all cuts
+	net   *spaces
+	units int             // that run
+	gaps  []time.Duration // that units ran nowhere within reach, of all cuts
 }
 
-const partitionUnits = 12
+const naps = 12
 
-func newPartitioned(t testing.TB) *partitioned {
+// newPartitioned makes the cluster with naps, and more units by what goes into the cluster file and the files beside it.
+func newPartitioned(t testing.TB, more int, moreUnits func(dir string) (clusterFile string, units map[string]string)) *partitioned {
 	t.Helper()
 	var hosts []string
 	for n := range 6 {
@@ -45,12 +47,17 @@ func newPartitioned(t testing.TB) *partitioned {
 		file += fmt.Sprintf("  cloud-%s: {driver: local, musterd: %s}\n", cloud, musterd)
 	}
 	file += fmt.Sprintf("hosts:\n  node: {count: %d, spread: [cloud-a, cloud-b, cloud-c]}\n", len(hosts))
-	file += fmt.Sprintf("units:\n  - file: units/nap@.service\n    instances: [1..%d]\n", partitionUnits)
-	p := &partitioned{cluster: newCluster(t, file, map[string]string{"nap@.service": napUnit}), net: net}
+	file += fmt.Sprintf("units:\n  - file: units/nap@.service\n    instances: [1..%d]\n", naps)
+	p := &partitioned{cluster: newCluster(t, file, map[string]string{"nap@.service": napUnit}), net: net, units: naps + more}
+	text, units := moreUnits(p.dir)
+	p.writeFile("cluster.yaml", file+text)
+	for name, content := range units {
+		p.writeFile("units/"+name, content)
+	}
 	p.under = net.enter("operator")
 	t.Cleanup(func() { net.cut() }) // before the cluster ends
 	p.must("up", "--yes")
-	p.eventually(convergence, whole(6, 3, partitionUnits))
+	p.eventually(convergence, whole(6, 3, p.units))
 	return p
 }
 
@@ -58,8 +65,8 @@ func newPartitioned(t testing.TB) *partitioned {
 // The hosts with the voters are node-1, node-2 and node-3, each in a cloud of its own; node-4 to node-6 are in the same
 // clouds in that order.
 func TestPartitions(t *testing.T) {
-	p := newPartitioned(t)
-	leader := func() []string { return []string{p.eventually(convergence, whole(6, 3, partitionUnits)).Scheduler} }
+	p := newPartitioned(t, 0, func(string) (string, map[string]string) { return "", nil })
+	leader := func() []string { return []string{p.eventually(convergence, whole(6, 3, p.units)).Scheduler} }
 	alone := func(lost []string) []rule { return apart(lost...) }
 	for _, c := range []struct {
 		name string
@@ -185,7 +192,7 @@ func (p *partitioned) converge() {
 	p.t.Helper()
 	healed := time.Now()
 	p.eventually(convergence, func(s api.Status) error {
-		if err := whole(6, 3, partitionUnits)(s); err != nil {
+		if err := whole(6, 3, p.units)(s); err != nil {
 			return err
 		}
 		return p.asScheduled(s)
