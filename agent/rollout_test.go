@@ -30,8 +30,8 @@ func (w *world) put(name, content string, desired store.Desired) {
 // settled waits until the rollout of a unit is over, and tells how many units were away at once meanwhile.
 func (w *world) settled(unit string) (r api.Rollout, away int) {
 	w.t.Helper()
-	for range 60 * 100 {
-		time.Sleep(100 * time.Millisecond)
+	for range 60 * 200 {
+		time.Sleep(50 * time.Millisecond)
 		s := w.view().Status(nil)
 		i := slices.IndexFunc(s.Rollouts, func(r api.Rollout) bool { return r.Unit == unit })
 		if i < 0 {
@@ -82,7 +82,7 @@ func rollsOut(t *testing.T, first func(w *world, content string), unit, more str
 		w.put(unit, two, "")
 		r, away := w.settled(unit)
 		w.wantAll("a good one", two, members)
-		if r.Phase != "done" || away > 2 || away == 0 {
+		if r.Phase != "done" || away > 2 || away == 0 && members > 1 { // one alone may be back between two looks
 			t.Errorf("a good one: %+v, %d away at once", r, away)
 		}
 
