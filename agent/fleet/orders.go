@@ -62,40 +62,43 @@ func (v View) addOrder(s *api.HostStatus) {
 
 // unitsOn counts the units and instances that a host has or shall have, those apart that run on every host that fits.
 func (v View) unitsOn(id string) (own, global int) {
-	scheduled := make(map[string]instances.Set)
-	count := func(name string, n int) {
-		if v.Units[name].Record.Global {
+	scheduled := gathering{}
+	for _, u := range v.Schedule[id].Record.Units {
+		n := scheduled.add(u.Name, u.Instances)
+		if v.Units[u.Name].Record.Global {
 			global += n
 		} else {
 			own += n
-		}
-	}
-	for _, u := range v.Schedule[id].Record.Units {
-		count(u.Name, size(u.Instances))
-		if scheduled[u.Name] = scheduled[u.Name].Union(u.Instances); u.Instances == nil {
-			scheduled[u.Name] = instances.Set{}
 		}
 	}
 	if !v.Ready(id) {
 		return own, global
 	}
 	for _, s := range v.States[id].Record.Units { // what it has not given up yet
-		set, listed := scheduled[s.Name]
-		template, n, isReplica := instances.Split(s.Name)
-		switch {
-		case s.Instances != nil:
-			count(s.Name, s.Instances.Minus(set).Len())
-		case !listed && !(isReplica && scheduled[template].Has(n)):
-			count(s.Name, 1)
+		n := scheduled.add(s.Name, s.Instances)
+		if v.Units[s.Name].Record.Global {
+			global += n
+		} else {
+			own += n
 		}
 	}
 	return own, global
 }
 
-// size is how many units an entry of a record is.
-func size(set instances.Set) int {
+// gathering is units and instances, each once however records name them: an instance may be in a set of its template, or
+// stand by itself.
+type gathering map[string]instances.Set
+
+// add says how many of an entry of a record are new.
+func (g gathering) add(name string, set instances.Set) int {
 	if set == nil {
-		return 1
+		if template, n, ok := instances.Split(name); ok {
+			name, set = template, instances.Of(instances.Range{First: n, Last: n})
+		} else {
+			set = instances.UpTo(1)
+		}
 	}
-	return set.Len()
+	fresh := set.Minus(g[name])
+	g[name] = g[name].Union(fresh)
+	return fresh.Len()
 }

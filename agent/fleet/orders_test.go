@@ -86,6 +86,8 @@ func TestOrdersInStatus(t *testing.T) {
 	check(1, api.OrderCordoned, 7, 0)
 	check(2, api.OrderDraining, 6, 5)
 	check(3, api.OrderDraining, 1, 1)
+	r.schedule(2, "all.service", "web@2.service", "web@3.service") // which the host tells of together
+	check(2, api.OrderDraining, 6, 5)
 	r.schedule(2, "all.service")
 	r.states(2, store.UnitState{Name: "all.service"})
 	check(2, api.OrderDrained, 1, 0)
