@@ -26,8 +26,9 @@ type Budget struct {
 // (MachineID, MachineOf, and what others name there), or may run but once (Singleton=strict), stays where it is. Low priorities move first, and of instances those
 // with the highest numbers; none moves twice.
 //
-// The cost is that of a pass of Decide that changes nothing, and grows with the moves, not with the instances; see
-// BenchmarkRebalanceMillion.
+// The cost is that of a pass of Decide that changes nothing, and grows with the moves, not with the instances. On 5,000
+// hosts with a million instances BenchmarkRebalanceMillion takes 66 ms of a processor when nothing is to be gained, and
+// 3.5 s for the 17,800 moves that 50 more hosts make a gain.
 func Rebalance(s Snapshot, budget Budget) []Decision {
 	var all []Decision
 	moved := movedUnits{units: map[string]bool{}, replicas: map[string]instances.Set{}, counts: map[string]int{}}
