@@ -23,8 +23,8 @@ type Budget struct {
 // does the result of an unlimited budget.
 //
 // Every rule holds after the moves as it did before; only ready hosts take part. What is tied to a host or to its peers
-// (MachineID, MachineOf, and what others name there), or may run but once (Singleton=strict), stays where it is. Low priorities move first, and of instances those
-// with the highest numbers; none moves twice.
+// (MachineID, MachineOf, and what others name there), or may run but once (Singleton=strict), stays where
+// it is. Low priorities move first, and of instances those with the highest numbers; none moves twice.
 //
 // The cost is that of a pass of Decide that changes nothing, and grows with the moves, not with the instances. On 5,000
 // hosts with a million instances BenchmarkRebalanceMillion takes 66 ms of a processor when nothing is to be gained, and
