@@ -40,12 +40,16 @@ func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
 		if s.RunningHash == "" || s.Active != "active" && s.Active != "reloading" {
 			continue
 		}
-		file, err := c.file(ctx, s.Name, s.RunningHash)
-		if err != nil {
-			c.log.Debug("cannot tell whether a unit has a health check", "unit", s.Name, "err", err)
-			continue
+		file, seen := known[s.RunningHash] // by another instance
+		if !seen {
+			var err error
+			if file, err = c.file(ctx, s.Name, s.RunningHash); err != nil {
+				c.log.Debug("cannot tell whether a unit has a health check", "unit", s.Name, "err", err)
+				continue
+			}
+			known[s.RunningHash] = file
 		}
-		if known[s.RunningHash] = file; len(file.Options) == 0 {
+		if len(file.Options) == 0 {
 			continue
 		}
 		if check := file.Muster(s.Name).HealthCheck; check.Kind != "" {

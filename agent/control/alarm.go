@@ -33,12 +33,7 @@ func (p punctual) Watch(ctx context.Context, prefix string, after int64) <-chan 
 	if prefix != store.PrefixOrders {
 		return changes
 	}
-	told := make(chan store.Change)
-	go func() {
-		defer close(told)
-		p.alarm.tell(ctx, changes, told)
-	}()
-	return told
+	return retold(ctx, changes, p.alarm.tell)
 }
 
 func (a alarm) tell(ctx context.Context, changes <-chan store.Change, told chan<- store.Change) {

@@ -26,10 +26,17 @@ func (d doubting) Watch(ctx context.Context, prefix string, after int64) <-chan 
 	if prefix != store.PrefixAlive {
 		return changes
 	}
+	return retold(ctx, changes, doubts(nil).tell)
+}
+
+// retold is what tell makes of the changes of a watch. tell returns when ctx or the changes end.
+func retold(
+	ctx context.Context, changes <-chan store.Change, tell func(context.Context, <-chan store.Change, chan<- store.Change),
+) <-chan store.Change {
 	told := make(chan store.Change)
 	go func() {
 		defer close(told)
-		doubts(nil).tell(ctx, changes, told)
+		tell(ctx, changes, told)
 	}()
 	return told
 }

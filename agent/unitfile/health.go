@@ -43,17 +43,7 @@ const (
 )
 
 // Words cuts the target of a check by a command into what to execute and its arguments.
-func (h HealthCheck) Words() ([]string, error) {
-	words, err := splitWords(h.Target)
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(words))
-	for i, w := range words {
-		texts[i] = w.text
-	}
-	return texts, nil
-}
+func (h HealthCheck) Words() ([]string, error) { return SplitWords(h.Target) }
 
 // Patience is how long a unit may take from its start until it is known to be unhealthy.
 func (h HealthCheck) Patience() time.Duration {

@@ -245,7 +245,7 @@ func (d *datacentre) waitToBeDialled(ctx context.Context, cfg join.Config, l net
 
 func (d *datacentre) joinLater(ctx context.Context, cfg join.Config, h roster.Host) {
 	for !d.fleet.joinLater(join.HashToken(cfg.Token), h.Address, h.Ports) {
-		if pause(ctx, 5*time.Millisecond) != nil {
+		if providers.Pause(ctx, 5*time.Millisecond) != nil {
 			return
 		}
 	}

@@ -24,7 +24,7 @@ func TestHiddenMembersAreNotReplaced(t *testing.T) {
 	if diff := cmp.Diff([]string{"node-1/1@a", "node-2/1@b", "node-3/1@a"}, w.servers()); diff != "" {
 		t.Error(diff)
 	}
-	_ = pause(t.Context(), w.hidden())
+	_ = providers.Pause(t.Context(), w.hidden())
 	w.mustUp(Options{})
 	w.assertNoSecretsLeft()
 	w.assertSecondRunChangesNothing()

@@ -188,23 +188,11 @@ func (r *run) because(err error) error {
 	return errors.Join(errs...)
 }
 
-// pause waits. It returns the cause when ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
-}
-
 // pauses grow from first to last by half each time.
 type pauses struct{ next, last time.Duration }
 
 func (p *pauses) rest(ctx context.Context) error {
 	d := p.next
 	p.next = min(p.last, d+d/2)
-	return pause(ctx, d)
+	return providers.Pause(ctx, d)
 }

@@ -84,7 +84,7 @@ func (w *world) prepare(h history) {
 func (w *world) settleProvisioning() {
 	w.t.Helper()
 	w.mustUp(Options{NoWait: true})
-	_ = pause(w.t.Context(), w.hidden())
+	_ = providers.Pause(w.t.Context(), w.hidden())
 	w.mustUp(Options{NoWait: true})
 }
 
@@ -146,7 +146,7 @@ func (w *world) assertResumes(where string) {
 	w.t.Helper()
 	w.mustUp(Options{NoWait: true})
 	w.assertExactlyWanted()
-	if err := pause(w.t.Context(), w.hidden()); err != nil {
+	if err := providers.Pause(w.t.Context(), w.hidden()); err != nil {
 		w.t.Fatal(err)
 	}
 	before := w.calls()

@@ -155,7 +155,7 @@ func (w *world) mustDo(name string, fn func() error) {
 		if err = fn(); err == nil {
 			return
 		}
-		if pause(w.t.Context(), between) != nil {
+		if providers.Pause(w.t.Context(), between) != nil {
 			break
 		}
 	}

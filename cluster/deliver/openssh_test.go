@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/musterhq/muster/cluster/deliver/opensshtest"
 	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/providers"
 )
@@ -27,8 +28,7 @@ type openSSH struct {
 // startOpenSSH makes host keys and starts a server that lets the user's key in. With an authority it shows a certificate.
 func startOpenSSH(t *testing.T, publicKey []byte, authority bool) openSSH {
 	t.Helper()
-	sshd := "/usr/sbin/sshd"
-	for _, program := range []string{sshd, "ssh-keygen", "unshare"} {
+	for _, program := range []string{opensshtest.SSHD, "ssh-keygen", "unshare"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is missing: install openssh-server and util-linux", program)
 		}
@@ -55,7 +55,7 @@ func startOpenSSH(t *testing.T, publicKey []byte, authority bool) openSSH {
 	writeFile(t, filepath.Join(s.dir, "bin", "systemctl"), []byte("#!/bin/sh\necho \"$*\" >>"+s.dir+"/calls\n"))
 	writeFile(t, filepath.Join(s.dir, "authorized"), publicKey)
 	writeFile(t, filepath.Join(s.dir, "config"), []byte(config))
-	s.start(t, []string{sshd, "-D", "-e", "-f", filepath.Join(s.dir, "config")})
+	opensshtest.Start(t, filepath.Join(s.dir, "config"))
 	return s
 }
 
@@ -69,31 +69,6 @@ func (s openSSH) keygen(t *testing.T, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
-}
-
-// start runs the server. As root it insists on a directory in /run, which it gets in a mount namespace of its own.
-func (s openSSH) start(t *testing.T, command []string) {
-	t.Helper()
-	if os.Getuid() == 0 {
-		if err := exec.CommandContext(t.Context(), "unshare", "-m", "true").Run(); err != nil {
-			t.Skipf("root needs a mount namespace to start sshd, and cannot make one: %v", err)
-		}
-		script := "mount -t tmpfs muster-test /run && mkdir /run/sshd && exec " + strings.Join(command, " ")
-		command = []string{"unshare", "-m", "sh", "-c", script}
-	}
-	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("sshd:\n%s", log.String())
-		}
-	})
 }
 
 func (s openSSH) read(t *testing.T, name string) string {

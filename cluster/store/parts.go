@@ -132,15 +132,30 @@ func (u ScheduledUnit) Equal(v ScheduledUnit) bool {
 
 // Each yields the units of a record, each instance of a template under its own name.
 func (r ScheduleRecord) Each() iter.Seq[ScheduledUnit] {
-	return func(yield func(ScheduledUnit) bool) {
-		for _, u := range r.Units {
-			if u.Instances == nil && !yield(u) {
-				return
+	return each(r.Units, func(u *ScheduledUnit) (*string, *instances.Set) { return &u.Name, &u.Instances })
+}
+
+// Each yields the states of a record, that of each instance under its own name.
+func (r StatesRecord) Each() iter.Seq[UnitState] {
+	return each(r.Units, func(u *UnitState) (*string, *instances.Set) { return &u.Name, &u.Instances })
+}
+
+// each yields entries, those of several instances once for each under its own name. naming is where an entry has both.
+func each[U any](entries []U, naming func(*U) (name *string, set *instances.Set)) iter.Seq[U] {
+	return func(yield func(U) bool) {
+		var entry U // one for all, of which each yields a copy
+		name, set := naming(&entry)
+		for _, entry = range entries {
+			if *set == nil {
+				if !yield(entry) {
+					return
+				}
+				continue
 			}
-			for n := range u.Instances.All() {
-				each := u
-				each.Name, each.Instances = instances.Name(u.Name, n), nil
-				if !yield(each) {
+			template, all := *name, *set
+			*set = nil
+			for n := range all.All() {
+				if *name = instances.Name(template, n); !yield(entry) {
 					return
 				}
 			}
@@ -148,29 +163,17 @@ func (r ScheduleRecord) Each() iter.Seq[ScheduledUnit] {
 	}
 }
 
-// Each yields the states of a record, that of each instance under its own name.
-func (r StatesRecord) Each() iter.Seq[UnitState] {
-	return func(yield func(UnitState) bool) {
-		for _, u := range r.Units {
-			if u.Instances == nil && !yield(u) {
-				return
-			}
-			for n := range u.Instances.All() {
-				each := u
-				each.Name, each.Instances = instances.Name(u.Name, n), nil
-				if !yield(each) {
-					return
-				}
-			}
-		}
-	}
+// likeness is what several states say alike when one entry stands for all of them.
+type likeness struct{ name, file, load, active, sub, reason, health, healthReason string }
+
+func (s UnitState) likeness(name string) likeness {
+	return likeness{name, s.File, s.Load, s.Active, s.Sub, s.Reason, s.Health, s.HealthReason}
 }
 
 // PackStates makes one entry of the instances of a template whose states are the same, but for since when. The result is
 // sorted by name.
 func PackStates(states []UnitState) []UnitState {
-	type alike struct{ name, file, load, active, sub, reason, health, healthReason string }
-	at := make(map[alike]int, len(states))
+	at := make(map[likeness]int, len(states))
 	ranges := make(map[int][]instances.Range)
 	packed := make([]UnitState, 0, len(states))
 	for _, s := range states {
@@ -179,7 +182,7 @@ func PackStates(states []UnitState) []UnitState {
 			packed = append(packed, s)
 			continue
 		}
-		key := alike{template, s.File, s.Load, s.Active, s.Sub, s.Reason, s.Health, s.HealthReason}
+		key := s.likeness(template)
 		i, known := at[key]
 		if !known {
 			i = len(packed)

@@ -32,12 +32,12 @@ func Repack(was Parts, wanted []ScheduledUnit) map[int]ScheduleRecord {
 		},
 		compare: compareEntries, equal: ScheduledUnit.Equal,
 	}
-	held := make(map[int]held[ScheduledUnit], len(was))
+	parts := make(map[int]held[ScheduledUnit], len(was))
 	for n, e := range was {
-		held[n] = heldUnits(e.Record.Part, e.Record.Units)
+		parts[n] = held[ScheduledUnit]{e.Record.Part, e.Record.Units}
 	}
 	changed := make(map[int]ScheduleRecord)
-	for n, c := range p.repack(held, wanted) {
+	for n, c := range p.repack(parts, wanted) {
 		changed[n] = ScheduleRecord{V: RecordVersion, Part: c.part, Units: c.units}
 	}
 	return changed
@@ -45,13 +45,12 @@ func Repack(was Parts, wanted []ScheduledUnit) map[int]ScheduleRecord {
 
 // RepackStates is Repack for the states that a host reports.
 func RepackStates(was StateParts, wanted []UnitState) map[int]StatesRecord {
-	type identity struct{ name, file, load, active, sub, reason, health, healthReason string }
-	p := packing[UnitState, identity]{
-		identity: func(u UnitState) identity {
+	p := packing[UnitState, likeness]{
+		identity: func(u UnitState) likeness {
 			if u.Instances == nil {
-				return identity{name: u.Name}
+				return likeness{name: u.Name}
 			}
-			return identity{u.Name, u.File, u.Load, u.Active, u.Sub, u.Reason, u.Health, u.HealthReason}
+			return u.likeness(u.Name)
 		},
 		size: func(u UnitState) int {
 			const around = len(`{"n":"","f":"","l":"","a":"","s":"","r":"","t":"2006-01-02T15:04:05.999999999+07:00","i":"","h":"","hr":""},`)
@@ -60,12 +59,12 @@ func RepackStates(was StateParts, wanted []UnitState) map[int]StatesRecord {
 		},
 		compare: compareStates, equal: UnitState.equal,
 	}
-	held := make(map[int]held[UnitState], len(was))
+	parts := make(map[int]held[UnitState], len(was))
 	for n, e := range was {
-		held[n] = heldUnits(e.Record.Part, e.Record.Units)
+		parts[n] = held[UnitState]{e.Record.Part, e.Record.Units}
 	}
 	changed := make(map[int]StatesRecord)
-	for n, c := range p.repack(held, wanted) {
+	for n, c := range p.repack(parts, wanted) {
 		changed[n] = StatesRecord{V: RecordVersion, Part: c.part, Units: c.units}
 	}
 	return changed
@@ -76,8 +75,6 @@ type held[U any] struct {
 	part  bool // it says that there are others
 	units []U
 }
-
-func heldUnits[U any](part bool, units []U) held[U] { return held[U]{part: part, units: units} }
 
 // packing spreads entries over parts. Entries with the same identity are the same one, before a change and after it.
 type packing[U any, K comparable] struct {

@@ -46,11 +46,7 @@ left but global ones). UNITS is how many it has.
 
 // listHosts prints the table of hosts.
 func (c *cli) listHosts(ctx context.Context) error {
-	f, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := f.Status(ctx)
+	_, s, err := c.overview(ctx)
 	if err != nil {
 		return err
 	}

@@ -52,11 +52,7 @@ type said struct{ changed, unchanged string }
 
 // order gives hosts an order and tells what became of each. It returns the hosts as they were before.
 func (c *cli) order(ctx context.Context, names []string, order api.HostOrder, words said) (fleet, []api.HostStatus, error) {
-	f, err := c.connect(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := f.Status(ctx)
+	f, s, err := c.overview(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

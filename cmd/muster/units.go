@@ -148,6 +148,26 @@ func (c *cli) lines() io.Writer {
 	return c.out
 }
 
+// overview connects to the cluster and asks how it is.
+func (c *cli) overview(ctx context.Context) (fleet, api.Status, error) {
+	f, err := c.connect(ctx)
+	if err != nil {
+		return nil, api.Status{}, err
+	}
+	s, err := f.Status(ctx)
+	return f, s, err
+}
+
+// connectNamed connects to the cluster and turns arguments into names of units.
+func (c *cli) connectNamed(ctx context.Context, args []string) (fleet, []string, error) {
+	f, err := c.connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := c.named(ctx, f, args)
+	return f, names, err
+}
+
 // named turns arguments into names of units. It asks the cluster for its units only when there are patterns.
 func (c *cli) named(ctx context.Context, f fleet, args []string) ([]string, error) {
 	var known []string

@@ -18,11 +18,7 @@ func (c *cli) catCommand() *cobra.Command {
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			f, err := c.connect(ctx)
-			if err != nil {
-				return err
-			}
-			names, err := c.named(ctx, f, args)
+			f, names, err := c.connectNamed(ctx, args)
 			if err != nil {
 				return err
 			}

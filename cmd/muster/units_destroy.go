@@ -12,11 +12,7 @@ func (c *cli) destroyCommand() *cobra.Command {
 		use:   "destroy UNIT...",
 		short: "stop units and forget them",
 		change: func(ctx context.Context, args []string, flags waitFlags) error {
-			f, err := c.connect(ctx)
-			if err != nil {
-				return err
-			}
-			names, err := c.named(ctx, f, args)
+			f, names, err := c.connectNamed(ctx, args)
 			if err != nil {
 				return err
 			}

@@ -23,11 +23,7 @@ started are left alone.`,
 }
 
 func (c *cli) restartAll(ctx context.Context, args []string, flags waitFlags) error {
-	f, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	names, err := c.named(ctx, f, args)
+	f, names, err := c.connectNamed(ctx, args)
 	if err != nil {
 		return err
 	}

@@ -60,11 +60,7 @@ beginning of its ID. Which key it uses, and which host keys it trusts, is the af
 }
 
 func (c *cli) ssh(ctx context.Context, what string, command []string, flags sshFlags) error {
-	f, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := f.Status(ctx)
+	_, s, err := c.overview(ctx)
 	if err != nil {
 		return err
 	}

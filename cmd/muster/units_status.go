@@ -34,11 +34,7 @@ func (c *cli) unitStatusCommand() *cobra.Command {
 
 func (c *cli) unitStatus(cmd *cobra.Command, args []string, lines int) error {
 	ctx := cmd.Context()
-	f, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := f.Status(ctx)
+	f, s, err := c.overview(ctx)
 	if err != nil {
 		return err
 	}

@@ -22,11 +22,7 @@ func (c *cli) submitCommand() *cobra.Command {
 		Example: "  muster units submit units/web@.service units/db.service",
 		Args:    takes(1, -1, "the name of a unit file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			units, err := unitArgs(args)
-			if err != nil {
-				return err
-			}
-			files, err := c.readUnits(units)
+			units, files, err := c.unitFiles(args)
 			if err != nil {
 				return err
 			}
@@ -73,6 +69,16 @@ func (c *cli) submit(ctx context.Context, f fleet, files []api.Unit) error {
 		return c.tellBegun(ctx, f, files)
 	}
 	return nil
+}
+
+// unitFiles reads the files that arguments name.
+func (c *cli) unitFiles(args []string) ([]unitArg, []api.Unit, error) {
+	units, err := unitArgs(args)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := c.readUnits(units)
+	return units, files, err
 }
 
 // readUnits reads and checks the files of units, templates of instances included, before anything is sent. Warnings go

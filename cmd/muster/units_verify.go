@@ -15,11 +15,7 @@ func (c *cli) verifyCommand() *cobra.Command {
 		Short: "tell whether the cluster has units as they are in files",
 		Args:  takes(1, -1, "the name of a unit file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			units, err := unitArgs(args)
-			if err != nil {
-				return err
-			}
-			files, err := c.readUnits(units)
+			_, files, err := c.unitFiles(args)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/musterhq/muster/cluster/deliver/opensshtest"
 )
 
 // TestMain lets the test's binary be musterd, for programs that start it by another name.
@@ -82,8 +83,7 @@ func TestTunnel(t *testing.T) {
 // dialSSHD starts a server on loopback in whose PATH musterd is fleetctl, and logs in.
 func dialSSHD(t *testing.T, dir string) *ssh.Client {
 	t.Helper()
-	const sshd = "/usr/sbin/sshd"
-	for _, program := range []string{sshd, "ssh-keygen", "unshare"} {
+	for _, program := range []string{opensshtest.SSHD, "ssh-keygen", "unshare"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is missing: install openssh-server and util-linux", program)
 		}
@@ -124,48 +124,25 @@ func dialSSHD(t *testing.T, dir string) *ssh.Client {
 	if out, err := keygen.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
-	startSSHD(t, []string{sshd, "-D", "-e", "-f", filepath.Join(dir, "config")})
+	opensshtest.Start(t, filepath.Join(dir, "config"))
 	config := &ssh.ClientConfig{
 		User: self.Username, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second, // it was made a moment ago, here
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
 	for {
 		client, err := ssh.Dial("tcp", address, config)
 		if err == nil {
 			t.Cleanup(func() { _ = client.Close() })
 			return client
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-// startSSHD runs the server. As root it insists on a directory in /run, which it gets in a mount namespace of its own.
-func startSSHD(t *testing.T, command []string) {
-	t.Helper()
-	if os.Getuid() == 0 {
-		if err := exec.CommandContext(t.Context(), "unshare", "-m", "true").Run(); err != nil {
-			t.Skipf("root needs a mount namespace to start sshd, and cannot make one: %v", err)
-		}
-		script := "mount -t tmpfs muster-test /run && mkdir /run/sshd && exec " + strings.Join(command, " ")
-		command = []string{"unshare", "-m", "sh", "-c", script}
-	}
-	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("sshd:\n%s", log.String())
-		}
-	})
 }
 
 func freeAddress(t *testing.T) string {

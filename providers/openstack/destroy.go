@@ -18,6 +18,16 @@ import (
 
 // Destroy ends a host: its floating IP, its server with the volumes that were made for it, and its ports at last.
 func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) error {
+	return p.alone(ctx, instance, func(s *session) error {
+		if strings.HasPrefix(instance.ID, nodePrefix) {
+			return p.destroyNode(ctx, s, instance.Identity)
+		}
+		return p.destroyServer(ctx, s, instance)
+	})
+}
+
+// alone changes a host while nobody else in this process does.
+func (p *Provider) alone(ctx context.Context, instance providers.Instance, change func(*session) error) error {
 	if err := instance.Identity.Validate(); err != nil {
 		return err
 	}
@@ -30,10 +40,7 @@ func (p *Provider) Destroy(ctx context.Context, instance providers.Instance) err
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(instance.ID, nodePrefix) {
-		return p.destroyNode(ctx, s, instance.Identity)
-	}
-	return p.destroyServer(ctx, s, instance)
+	return change(s)
 }
 
 func (p *Provider) destroyServer(ctx context.Context, s *session, instance providers.Instance) error {

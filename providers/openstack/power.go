@@ -14,36 +14,29 @@ import (
 // Start powers a host on, or lets one that is paused, suspended or shelved go on. One that is still being powered off is
 // ErrUnavailable until it is.
 func (p *Provider) Start(ctx context.Context, instance providers.Instance) error {
-	return p.withHost(ctx, instance, p.startNode, (*session).resume, statusActive)
+	return p.alone(ctx, instance, func(s *session) error {
+		if strings.HasPrefix(instance.ID, nodePrefix) {
+			return p.startNode(ctx, s, instance)
+		}
+		return p.powerServer(ctx, s, instance, s.resume, statusActive)
+	})
 }
 
 // Stop powers a host off, after its guest was asked.
 func (p *Provider) Stop(ctx context.Context, instance providers.Instance) error {
-	return p.withHost(ctx, instance, p.stopNode, (*session).stop, statusShutoff)
+	return p.alone(ctx, instance, func(s *session) error {
+		if strings.HasPrefix(instance.ID, nodePrefix) {
+			return p.stopNode(ctx, s, instance)
+		}
+		return p.powerServer(ctx, s, instance, s.stop, statusShutoff)
+	})
 }
 
-// withHost changes the power of a host, alone: of a node, or of a server, which is a success too when somebody else has
-// brought the server to the wanted status meanwhile.
-func (p *Provider) withHost(
-	ctx context.Context, instance providers.Instance,
-	node func(context.Context, *session, providers.Instance) error,
-	change func(*session, context.Context, server) error, wanted string,
+// powerServer changes the power of a server. It is a success too when somebody else has brought the server to the wanted
+// status meanwhile.
+func (p *Provider) powerServer(
+	ctx context.Context, s *session, instance providers.Instance, change func(context.Context, server) error, wanted string,
 ) error {
-	if err := instance.Identity.Validate(); err != nil {
-		return err
-	}
-	unlock, err := p.hosts.Lock(ctx, instance.Identity.ID())
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	s, err := p.session(ctx)
-	if err != nil {
-		return err
-	}
-	if strings.HasPrefix(instance.ID, nodePrefix) {
-		return node(ctx, s, instance)
-	}
 	found, there, err := s.serverOf(ctx, p.owner(instance.Cluster), instance.Identity, instance.ID)
 	if err == nil && !there {
 		err = fmt.Errorf("host %s has no server %s: %w", instance.Host, instance.ID, providers.ErrNotFound)
@@ -51,7 +44,7 @@ func (p *Provider) withHost(
 	if err != nil {
 		return err
 	}
-	err = change(s, ctx, found)
+	err = change(ctx, found)
 	if !hasStatus(err, http.StatusConflict) {
 		return err
 	}
