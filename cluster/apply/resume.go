@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,13 +14,14 @@ import (
 
 // resume goes on with a first membership that an earlier run fixed and did not see work. Nothing about it can be changed:
 // hosts may have been told. It ends with the cluster formed, or, when certainly no cluster can have come of it and none
-// can any more, with the membership abandoned.
+// can any more, with the membership abandoned. A run that does not wait only sees to it that the members' instances are
+// there.
 func (r *run) resume(ctx context.Context, b state.Bootstrap, seen sight) error {
-	if r.opts.NoWait {
-		return errors.New("cannot go on without waiting: the cluster is about to form; run `muster up` without --no-wait")
-	}
 	r.report(Event{Phase: PhaseForm, Message: "going on with the cluster that was about to form"})
 	absent := r.revive(ctx, b, seen)
+	if r.opts.NoWait {
+		return nil
+	}
 	admitted, lost := 0, 0
 	for _, h := range b.Roster.Voters() {
 		admitted += count(r.machine(refOfHost(h)).Admitted)

@@ -68,6 +68,9 @@ func (r *run) up(ctx context.Context) (Result, error) {
 		if err := r.resume(ctx, *v.Bootstrap, seen); err != nil {
 			return Result{}, r.because(err)
 		}
+		if r.opts.NoWait {
+			return Result{}, r.outcome()
+		}
 		if seen, err = r.observe(ctx, places(r.deps.Spec)); err != nil {
 			return Result{}, err
 		}

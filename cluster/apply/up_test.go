@@ -223,6 +223,25 @@ func TestBeginsAgainWhenTheFirstMembershipIsLost(t *testing.T) {
 	w.assertSecondRunChangesNothing()
 }
 
+// A run that does not wait brings back the members of a first membership that was fixed, and leaves forming to the next.
+func TestNoWaitWhileAboutToForm(t *testing.T) {
+	w := newCluster(t, 3)
+	w.hosts.only = "node-1"
+	b := crashAt(w, "after journal admitted")
+	w.hosts.only = ""
+	w.state = b.kept
+	w.harm("node-2", providers.StateStopped)
+	w.mustUp(Options{NoWait: true})
+	w.assertStopped()
+	if diff := cmp.Diff([]string{"node-1/1@a", "node-2/1@b", "node-3/1@a"}, w.servers()); diff != "" {
+		t.Errorf("instances after a run without waiting:\n%s", diff)
+	}
+	w.mustUp(Options{Timeout: 5 * time.Second})
+	w.assertFormed()
+	w.assertOneMembership()
+	w.assertSecondRunChangesNothing()
+}
+
 // One host was told a first membership that lost another voter: it is made again, as it could join no other.
 func TestReplacesHostsThatWereToldTooMuch(t *testing.T) {
 	w := newCluster(t, 3)
