@@ -176,7 +176,7 @@ func (e *executor) loop(ctx context.Context, updates <-chan scheduled) error {
 	defer w.wait()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -198,6 +198,7 @@ func (e *executor) loop(ctx context.Context, updates <-chan scheduled) error {
 		}
 		retry.Reset(next)
 	}
+	return ctx.Err()
 }
 
 // accept takes a schedule. It is kept on disk before anything is done about it.

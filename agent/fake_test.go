@@ -290,7 +290,7 @@ func (h *simHost) start() {
 	contact := newContact(control.SessionTTL(simLease), h.runtime, func() time.Duration { return time.Since(base) }, quiet())
 	her := &herald{
 		store: conn, id: id(h.n), facts: roster.Facts{Hostname: fmt.Sprintf("node-%d", h.n)}, hold: contact.holdMillis(), log: quiet(),
-		news: newSignal(),
+		news: newSignal(), writing: make(chan struct{}, 1),
 	}
 	rep := &reporter{store: conn, id: id(h.n), log: quiet(), changed: newSignal(), again: newSignal()}
 	kept := files{dir: h.dir + "/files", store: conn}

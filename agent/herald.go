@@ -23,7 +23,7 @@ type herald struct {
 	log   *slog.Logger
 	news  signal
 
-	writing sync.Mutex // held by who writes the record
+	writing chan struct{} // of one place, taken by who writes the record
 
 	mu   sync.Mutex
 	left map[string]int64 // guarded by mu
@@ -60,8 +60,12 @@ func (h *herald) run(ctx context.Context) error {
 
 // write writes the record, if the store has another one, with more in the same commit. It returns 0 if it wrote nothing.
 func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, err error) {
-	h.writing.Lock()
-	defer h.writing.Unlock()
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	h.mu.Lock()
 	record := store.HostRecord{Facts: h.facts, HoldMillis: h.hold, Left: maps.Clone(h.left)}
 	h.mu.Unlock()

@@ -45,6 +45,7 @@ func (m *Managers) assemble() {
 	contact := newContact(ttl, m.Runtime, m.Clock, m.Log)
 	m.herald = &herald{
 		store: m.Store, id: m.HostID, facts: m.Facts, hold: contact.holdMillis(), log: m.Log, news: newSignal(),
+		writing: make(chan struct{}, 1),
 	}
 	kept := files{dir: filepath.Join(m.Root, filesPath), store: m.Store}
 	m.executor = &executor{

@@ -101,10 +101,10 @@ func (p *presence) begin(ctx context.Context, session store.Session) (revision i
 		return err
 	})
 	if err == nil {
+		p.begun() // first, so that what the contact changes is reported with it
 		p.contact.announced(session.ID(), revision)
 		p.alive.Store(true)
 		p.log.Info("alive in the cluster", "session", fmt.Sprintf("%x", session.ID()))
-		p.begun()
 	}
 	return revision, err
 }

@@ -19,7 +19,7 @@ func TestRecordRemoved(t *testing.T) {
 		began := time.Now()
 		p := &presence{
 			store: memory, id: id(1), ttl: time.Minute, now: time.Now, log: quiet(), begun: func() {},
-			herald:  &herald{store: memory, id: id(1), log: quiet(), news: newSignal()},
+			herald:  &herald{store: memory, id: id(1), log: quiet(), news: newSignal(), writing: make(chan struct{}, 1)},
 			contact: newContact(time.Minute, newFakeRuntime(), func() time.Duration { return time.Since(began) }, quiet()),
 		}
 		ctx, cancel := context.WithCancel(t.Context())

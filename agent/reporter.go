@@ -41,14 +41,13 @@ func (r *reporter) run(ctx context.Context) error {
 		if r.changed.lower(); r.again.lower() { // one report is for both
 			r.read = false
 		}
-		err := r.report(ctx)
-		if err == nil {
-			between.Reset()
-			err = pause.For(ctx, coalesce)
-		} else {
+		wrote, err := r.report(ctx)
+		if err != nil {
 			r.log.Warn("cannot report the units' states", "err", err)
 			r.changed.raise()
 			err = between.Wait(ctx)
+		} else if between.Reset(); wrote {
+			err = pause.For(ctx, coalesce)
 		}
 		if err != nil {
 			return err
@@ -56,19 +55,20 @@ func (r *reporter) run(ctx context.Context) error {
 	}
 }
 
-func (r *reporter) report(ctx context.Context) error {
+// report says whether there was anything to write.
+func (r *reporter) report(ctx context.Context) (wrote bool, err error) {
 	units, err := r.states(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := r.recall(ctx); err != nil {
-		return err
+		return false, err
 	}
 	changed := store.RepackStates(r.written, store.PackStates(units))
 	if len(changed) == 0 {
-		return nil
+		return false, nil
 	}
-	return r.write(ctx, changed)
+	return true, r.write(ctx, changed)
 }
 
 // write writes parts over those that were written last and over no others: a report whose answer was lost in a partition

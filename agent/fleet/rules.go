@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/agent/unitfile"
@@ -130,7 +132,7 @@ func (r *Rules) fetch(ctx context.Context, from Reader, missing map[string]strin
 		}
 		return nil
 	}
-	for hash := range missing {
+	for _, hash := range slices.Sorted(maps.Keys(missing)) {
 		item, err := from.Get(ctx, store.FileKey(hash))
 		if err != nil {
 			return err

@@ -55,12 +55,19 @@ func await[T any](ctx context.Context, r *request) (T, error) {
 	return none, fmt.Errorf("%w: nobody waits for the answer", store.ErrUnavailable)
 }
 
+func (r *request) isAbandoned() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.abandoned
+}
+
 // collect takes what processes have asked for, in an order that depends on nothing but what it is.
 func (w *world) collect() {
 	w.mu.Lock()
 	inbox := w.inbox
 	w.inbox = nil
 	w.mu.Unlock()
+	inbox = slices.DeleteFunc(inbox, (*request).isAbandoned) // they came from a process that was being told to end
 	slices.SortStableFunc(inbox, compareRequests)
 	for len(inbox) > 0 {
 		n := 1

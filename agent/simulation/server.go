@@ -72,7 +72,7 @@ func (s *server) spread() {
 		s.tables.Apply(change)
 		s.check.changed(change)
 		for _, w := range s.watches {
-			if !w.closed && touches(change, w.prefix) {
+			if touches(change, w.prefix) {
 				w.stir()
 			}
 		}

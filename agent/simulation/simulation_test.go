@@ -1,11 +1,13 @@
 package simulation
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -82,10 +84,31 @@ func one(t *testing.T, seed uint64) Result {
 	if r.Failure != "" {
 		t.Errorf("seed %d breaks a promise %s\nrepeat it: make sim SEED=%d\n%s", seed, r.Failure, seed, r.Story)
 	}
-	if *twice && run(t, Options{Seed: seed}).Hash != r.Hash {
-		t.Errorf("seed %d has made two histories", seed)
+	if *twice {
+		repeats(t, seed)
 	}
 	return r
+}
+
+// repeats simulates a seed twice, and shows where the histories part.
+func repeats(t *testing.T, seed uint64) {
+	t.Helper()
+	var histories [2]bytes.Buffer
+	var results [2]Result
+	for i := range histories {
+		results[i] = run(t, Options{Seed: seed, Trace: &histories[i]})
+	}
+	if results[0].Hash == results[1].Hash && results[0].Steps == results[1].Steps {
+		return
+	}
+	a, b := strings.Split(histories[0].String(), "\n"), strings.Split(histories[1].String(), "\n")
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	t.Errorf("seed %d has made two histories of %d and %d steps. Both begin\n%s\nand one goes on\n%s\nand the other\n%s", seed,
+		results[0].Steps, results[1].Steps, strings.Join(a[max(0, n-20):n], "\n"), strings.Join(a[n:min(n+5, len(a))], "\n"),
+		strings.Join(b[n:min(n+5, len(b))], "\n"))
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {
@@ -98,10 +121,7 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // TestRepeated runs seeds twice: the history follows from the seed alone.
 func TestRepeated(t *testing.T) {
 	for seed := range uint64(10) {
-		a, b := run(t, Options{Seed: seed}), run(t, Options{Seed: seed})
-		if a.Hash != b.Hash || a.Steps != b.Steps {
-			t.Errorf("seed %d has made two histories, %x and %x", seed, a.Hash, b.Hash)
-		}
+		repeats(t, seed)
 	}
 }
 

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -9,21 +10,24 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// watch tells a process of changes, some time after they were made and in their order.
+// watch tells a process of changes, some time after they were made and in their order: all of its goroutines at once that
+// asked for the same at the same moment.
 type watch struct {
 	*server
 	process *process
 	prefix  string
+	sinks   []*sink
+
+	after   int64 // everything up to here was told
+	upTo    int64 // everything up to here is on its way
+	stalled bool  // the way is cut
+}
+
+// sink is where one goroutine of a process hears of changes.
+type sink struct {
+	mu      sync.Mutex
+	closed  bool // guarded by mu
 	changes chan store.Change
-
-	// Of the world's.
-	attached bool
-	after    int64 // everything up to here was told
-	upTo     int64 // everything up to here is on its way
-	stalled  bool  // the way is cut
-
-	mu     sync.Mutex
-	closed bool // guarded by mu
 }
 
 // backlog is how many changes may wait for a watcher. More would be a watcher that is stuck.
@@ -31,44 +35,58 @@ const backlog = 1000
 
 // Watch delivers changes. It survives whatever happens to the network.
 func (c *client) Watch(ctx context.Context, prefix string, after int64) <-chan store.Change {
-	w := &watch{
-		server: c.server, process: c.process, prefix: prefix, after: after, upTo: after, changes: make(chan store.Change, backlog),
-	}
-	context.AfterFunc(ctx, w.close)
-	r := &request{process: c.process, label: "watch " + prefix, execute: func() any { w.attach(); return nil }}
+	s := &sink{changes: make(chan store.Change, backlog)}
+	context.AfterFunc(ctx, s.close)
+	r := &request{process: c.process, label: fmt.Sprint("watch ", prefix, " after ", after), execute: func() any { return s }}
 	r.carry = func(twins []*request) {
+		w := &watch{server: c.server, process: c.process, prefix: prefix, after: after, upTo: after}
 		for _, r := range twins {
-			r.execute()
+			w.sinks = append(w.sinks, r.execute().(*sink))
 		}
+		w.watches = append(slices.DeleteFunc(w.watches, (*watch).isClosed), w)
+		w.stir()
 	}
 	c.post(r)
-	return w.changes
+	return s.changes
 }
 
-func (w *watch) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-	close(w.changes)
+func (s *sink) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	close(s.changes)
 }
 
-func (w *watch) attach() {
-	w.watches = slices.DeleteFunc(w.watches, func(other *watch) bool { return other.isClosed() })
-	w.watches = append(w.watches, w)
-	w.attached = true
-	w.stir()
+func (s *sink) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
+// isClosed says whether nobody listens any more.
 func (w *watch) isClosed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed
+	return !slices.ContainsFunc(w.sinks, func(s *sink) bool { return !s.isClosed() })
+}
+
+// tell says whether a change found room.
+func (s *sink) tell(change store.Change) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return true
+	}
+	select {
+	case s.changes <- change:
+		return true
+	default:
+		return false
+	}
 }
 
 // stir begins to tell what has not been told, unless something is on its way.
 func (w *watch) stir() {
 	now := w.tables.Revision
-	if !w.attached || w.stalled || w.upTo > w.after || w.after >= now {
+	if w.stalled || w.upTo > w.after || w.after >= now {
 		return
 	}
 	w.upTo = now
@@ -87,9 +105,7 @@ func (w *watch) arrive() {
 	if w.Mutant == EmptyStops {
 		change, _ = emptied(change)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
+	if w.isClosed() {
 		return
 	}
 	if len(change.Events) > 0 {
@@ -98,10 +114,10 @@ func (w *watch) arrive() {
 		if w.prefix == store.ScheduleKey(m.host.ID) {
 			m.hear(w.upTo)
 		}
-		select {
-		case w.changes <- change:
-		default:
-			w.fail("%s does not read what it watches: %s", m.host.Name, w.prefix)
+		for _, s := range w.sinks {
+			if !s.tell(change) {
+				w.fail("%s does not read what it watches: %s", m.host.Name, w.prefix)
+			}
 		}
 	}
 	w.after = w.upTo
