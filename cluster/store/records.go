@@ -27,6 +27,9 @@ import (
 //	/muster/rebalance             RebalanceRecord: moves to hosts that have less; by the leader, and voters for operators
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
+//
+// Beside it are the applications' keys, which muster does not look into: the key /a/b of theirs is /app/a/b. They and what
+// agent/keys knows of them, all that every host may write, are from FirstApp to EndApp, without the latter.
 const (
 	Prefix         = "/muster/"
 	KeyCluster     = "/muster/cluster"
@@ -41,6 +44,13 @@ const (
 	PrefixOrders   = "/muster/orders/"
 	KeyRebalance   = "/muster/rebalance"
 	PrefixLeader   = "/muster/leader/"
+)
+
+// The applications' keys.
+const (
+	FirstApp  = "/app." // '.' is the character before '/'
+	PrefixApp = "/app/"
+	EndApp    = "/app0" // and '0' the one after it
 )
 
 // RecordVersion is the first version of every record. Some know more, see UnitRecord and ScheduleRecord.

@@ -15,8 +15,8 @@ import (
 )
 
 // Every host is an etcd user named by its ID, without a password: its certificate's common name is enough. It has two
-// roles, one that all hosts share and that may read, and one of its own that may write three keys. Voters' control
-// certificates are the user root, who may do everything. Nobody else exists.
+// roles, one that all hosts share, which may read, and write the applications' keys, and one of its own that may write three
+// keys. Voters' control certificates are the user root, who may do everything. Nobody else exists.
 //
 // Which hosts have theirs is recorded below accessKey, one key a host, written when all else is done: so one read tells
 // whether anything is to be done, for any number of hosts, and what a crash left half done is done again. The key
@@ -24,7 +24,7 @@ import (
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "3" // of the permissions below; a change of them is a change of this
+	accessVersion = "4" // of the permissions below; a change of them is a change of this
 	sharedRole    = "host"
 	ownRole       = "host-" // and the host's ID
 	rootName      = pki.CNControl
@@ -172,6 +172,7 @@ func (c *Control) makeShared(ctx context.Context) error {
 	for _, prefix := range readable {
 		calls = append(calls, c.permit(sharedRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permRead))
 	}
+	calls = append(calls, c.permit(sharedRole, store.FirstApp, store.EndApp, permReadWrite))
 	return together(ctx, calls...)
 }
 

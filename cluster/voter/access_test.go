@@ -98,7 +98,12 @@ var keyClasses = []keyClass{
 	{"token", func(_, _ string) string { return store.TokenKey("00") }, false, false},
 	{"access", func(own, _ string) string { return accessPrefix + own }, false, false},
 	{"access itself", func(_, _ string) string { return accessKey }, false, false},
-	{"outside of muster", func(_, _ string) string { return "/app/x" }, false, false},
+	{"an application's", func(_, _ string) string { return store.PrefixApp + "x" }, true, true},
+	{"the applications' first", func(_, _ string) string { return store.FirstApp }, true, true},
+	{"what is known of applications' keys", func(_, _ string) string { return store.FirstApp + "node/x" }, true, true},
+	{"before the applications' keys", func(_, _ string) string { return "/app-x" }, false, false},
+	{"after the applications' keys", func(_, _ string) string { return store.EndApp }, false, false},
+	{"outside of muster", func(_, _ string) string { return "x" }, false, false},
 	{"everything", func(_, _ string) string { return "/" }, false, false},
 }
 
@@ -233,10 +238,20 @@ func checkRanges(t *testing.T, c *cluster) {
 			t.Errorf("%s: %v", prefix, err)
 		}
 	}
-	for _, prefix := range []string{store.PrefixTokens, accessKey, store.Prefix} {
+	for _, prefix := range []string{store.PrefixTokens, accessKey, store.Prefix, "/app"} {
 		if _, err := client.Get(t.Context(), prefix, clientv3.WithPrefix()); !denied(err) {
 			t.Errorf("%s: %v", prefix, err)
 		}
+	}
+	app := clientv3.WithRange(store.EndApp)
+	if _, err := client.Get(t.Context(), store.FirstApp, app); err != nil {
+		t.Errorf("all applications' keys: %v", err)
+	}
+	if _, err := client.Delete(t.Context(), store.FirstApp, app); err != nil {
+		t.Errorf("all applications' keys cannot be deleted: %v", err)
+	}
+	if _, err := client.Delete(t.Context(), store.FirstApp, clientv3.WithFromKey()); !denied(err) {
+		t.Errorf("a host deletes the applications' keys and what comes after them: %v", err)
 	}
 }
 
