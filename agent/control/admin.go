@@ -115,6 +115,9 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 	switch {
 	case u.Content != "":
 		if want = withFile(want, u); want.File != was.File {
+			if err := a.checkCircle(ctx, u.Name, want, []byte(u.Content)); err != nil {
+				return api.Unchanged, err
+			}
 			if want, err = a.withRollout(ctx, u.Name, u.Content, was, want); err != nil {
 				return api.Unchanged, err
 			}
@@ -128,6 +131,9 @@ func (a *Admin) putUnit(ctx context.Context, u api.Unit) (api.Outcome, error) {
 			return api.Unchanged, err
 		}
 		want.File, want.Global, want.Partition = of.File, of.Global, of.Partition
+		if err := a.checkCircleOf(ctx, u.Name, want); err != nil {
+			return api.Unchanged, err
+		}
 		c.Guards = append(c.Guards, template)
 	}
 	if err := checkTemplate(u.Name, want); err != nil {

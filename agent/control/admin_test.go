@@ -111,6 +111,32 @@ func TestPutUnit(t *testing.T) {
 	}
 }
 
+// TestCircularReplaces refuses the unit that would close a circle, whatever is started, and names the circle.
+func TestCircularReplaces(t *testing.T) {
+	a := newAdmin(t, newCluster(t))
+	replacing := func(pattern string) string { return service + "[X-Fleet]\nReplaces=" + pattern + "\n" }
+	for _, u := range []api.Unit{
+		{Name: "a.service", Content: replacing("b.service"), Desired: "launched"},
+		{Name: "b.service", Content: replacing("c*.service")},
+		{Name: "new@.service", Content: replacing("old@%i.service")},
+		{Name: "old@1.service", Content: replacing("new@1.service")},
+		{Name: "new@2.service", Desired: "launched"},
+	} {
+		if _, err := a.PutUnit(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := a.PutUnit(t.Context(), api.Unit{Name: "c1.service", Content: replacing("a.service")})
+	refused(t, "a circle of three", err, 400, "c1.service replaces a.service, a.service replaces b.service, b.service replaces c1.service")
+	_, err = a.PutUnit(t.Context(), api.Unit{Name: "new@1.service", Desired: "launched"})
+	refused(t, "an instance", err, 400, "new@1.service replaces old@1.service, old@1.service replaces new@1.service")
+	_, err = a.PutUnit(t.Context(), api.Unit{Name: "r@.service", Content: replacing("r@*.service") + "[X-Muster]\nReplicas=2\n"})
+	refused(t, "replicas", err, 400, "Replaces goes in a circle")
+	if _, err := a.PutUnit(t.Context(), api.Unit{Name: "c1.service", Content: replacing("d.service")}); err != nil {
+		t.Error(err)
+	}
+}
+
 // racing is a store in which somebody else is quicker, once.
 type racing struct {
 	store.Store

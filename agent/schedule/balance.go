@@ -106,7 +106,7 @@ func (b *balancer) evenly(it *item, from, to int32) bool {
 
 // opens says whether a host may get the unit in this pass.
 func (b *balancer) opens(it *item, n int32) bool {
-	if b.gives[n] || b.closed(n, it.unit) {
+	if b.gives[n] || b.closed(n, it.unit) || b.replacing.on(n, it.replaces, nil) { // and nobody is moved for it
 		return false
 	}
 	_, matches := slices.BinarySearch(it.class.hosts, n)

@@ -151,14 +151,15 @@ func matchPattern(pattern, name string) bool {
 	return ok && err == nil
 }
 
-// on says whether the unit conflicts with any that is counted on the host. The unit itself must not be.
-func (c *conflicts) on(host int32, u *unit) bool {
-	for _, p := range u.patterns {
+// on says whether a unit, by its patterns and those that match its name, conflicts with any that is counted on the host.
+// The unit itself must not be.
+func (c *conflicts) on(host int32, patterns, matched []int32) bool {
+	for _, p := range patterns {
 		if c.matching[pair(host, p)] > 0 {
 			return true
 		}
 	}
-	for _, p := range u.matched {
+	for _, p := range matched {
 		if c.declared[pair(host, p)] > 0 {
 			return true
 		}
@@ -166,12 +167,12 @@ func (c *conflicts) on(host int32, u *unit) bool {
 	return false
 }
 
-// count adds the unit to a host, or takes it away with by = -1.
-func (c *conflicts) count(host int32, u *unit, by int32) {
-	for _, p := range u.patterns {
+// count adds a unit to a host, or takes it away with by = -1.
+func (c *conflicts) count(host int32, patterns, matched []int32, by int32) {
+	for _, p := range patterns {
 		c.declared[pair(host, p)] += by
 	}
-	for _, p := range u.matched {
+	for _, p := range matched {
 		c.matching[pair(host, p)] += by
 	}
 }

@@ -17,6 +17,10 @@ import (
 // template. Nothing is moved to make room, whatever its priority: a unit of low priority that runs is not stopped for one
 // that waits.
 //
+// Only Replaces moves others: a unit with it is placed as if what it replaces were not there, and those that are where it
+// goes are placed elsewhere, in another pass, and so on: until nobody is beside a unit that replaces it. Units that would make
+// each other leave for ever are refused, see Circle, so that this ends.
+//
 // A unit that must leave and fits nowhere is removed, but for one whose host is lost and would suit it if it were back:
 // that one waits in the lost host's schedule (Wait with From), so that nothing happens to it when the host comes back.
 // It moves as soon as another host fits. The same goes for a host that is being drained, until it shall be empty.
@@ -38,6 +42,16 @@ import (
 // A pass over the million that changes nothing takes 31 ms, and so does one that places anew the 200 of a lost host.
 func Decide(s Snapshot) []Decision {
 	w := newWorld(s)
+	ds := w.pass()
+	for last := w; last.displaced; {
+		last = newWorld(After(s, ds))
+		ds = w.then(ds, last.pass())
+	}
+	return ds
+}
+
+// pass decides on everybody once.
+func (w *world) pass() []Decision {
 	w.keep()
 	w.placeAll()
 	return w.decisions()
@@ -59,6 +73,7 @@ func (w *world) keep() {
 	}
 	w.assumeGlobals()
 	w.leaveWithPeers()
+	w.giveWay()
 	w.partRivals()
 	w.shed()
 	// Where global units run depends on who stays, and who stays on where they run: until nobody else leaves.
@@ -129,11 +144,11 @@ func (w *world) leaveWithPeers() bool {
 func (w *world) partRivals() {
 	settled := w.residents(func(u *unit, _ int32) bool { return len(u.patterns)+len(u.matched) > 0 })
 	for _, r := range settled {
-		w.conflicts.count(r.at, r.unit, -1)
+		w.conflicts.count(r.at, r.patterns, r.matched, -1)
 	}
 	for _, r := range settled {
-		rival := w.conflicts.on(r.at, r.unit)
-		if w.conflicts.count(r.at, r.unit, 1); rival {
+		rival := w.conflicts.on(r.at, r.patterns, r.matched)
+		if w.conflicts.count(r.at, r.patterns, r.matched, 1); rival {
 			w.leave(r, "it conflicts with "+w.rival(r.unit, r.at)+" on host "+nameOf(w.hosts[r.at].Host))
 		}
 	}
@@ -143,7 +158,7 @@ func (w *world) partRivals() {
 func (w *world) rival(u *unit, at int32) string {
 	for i := range w.units {
 		other := w.units[i]
-		if (other.at == at || w.globalOn[globalHost{other, at}]) && conflict(u.Unit, other.Unit) {
+		if (other.at == at || w.globalOn[globalHost{other, at}]) && conflict(u.Unit, other.Unit) && !replaces(u.Unit, other.Unit) {
 			return other.Name
 		}
 	}
@@ -154,7 +169,7 @@ func (w *world) rival(u *unit, at int32) string {
 // has left too.
 func (w *world) place(u *unit) bool {
 	if u.home != none && w.openAgain(u, u.home) {
-		w.settle(u, u.home)
+		w.arrive(u, u.home)
 		return true
 	}
 	at := none
@@ -169,8 +184,8 @@ func (w *world) place(u *unit) bool {
 	if at == none {
 		return false
 	}
-	u.reason = w.whyPlaced(u)
-	w.settle(u, at)
+	u.reason = w.whyPlaced(u) + w.whom(u, at)
+	w.arrive(u, at)
 	return true
 }
 

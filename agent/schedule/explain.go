@@ -36,7 +36,7 @@ func Explain(s Snapshot, unitName string) []HostReason {
 		case r.Fits && r.Here:
 			r.Reason = "it is here"
 		case r.Fits:
-			r.Reason = "fits, has " + x.hasUnits(int32(i))
+			r.Reason = "fits, has " + x.hasUnits(int32(i)) + x.whom(x.unit, int32(i))
 		}
 		if x.group != nil {
 			x.addInstances(&r, int32(i))
@@ -85,6 +85,7 @@ var filters = []filter{
 	{"Singleton", (*explainer).unholding},
 	{"Spread", (*explainer).unspread},
 	{"MachineOf", (*explainer).apart},
+	{"Replaces", (*explainer).replacers},
 	{"Conflicts", (*explainer).rivals},
 	{"CPU, Memory", (*explainer).crowded},
 }
@@ -112,7 +113,11 @@ func newExplainer(s Snapshot, unitName string) *explainer {
 		w.unsettle(x.unit)
 	}
 	for i := range w.units {
-		if u := w.units[i]; u.Requirements.Global && u != x.unit {
+		u := w.units[i]
+		if x.unit.Requirements.Global && u == x.unit {
+			break // global units give way to those before them, and not to those after
+		}
+		if u.Requirements.Global {
 			for n := range w.hosts {
 				// A global unit gives way to one that is placed, so to be fair to that one it is not counted where it is.
 				on := globalHost{u, int32(n)}
@@ -169,7 +174,17 @@ func (x *explainer) unspread(at int32) string {
 	return "has no label " + x.unit.Requirements.Spread + ", over which it is spread"
 }
 
-func (x *explainer) crowded(at int32) string { return x.whyNoRoom(x.unit, at) }
+func (x *explainer) crowded(at int32) string {
+	defer x.lift(x.unit, at)()
+	return x.whyNoRoom(x.unit, at)
+}
+
+func (x *explainer) replacers(at int32) string {
+	if !x.replacing.on(at, nil, x.unit.replaced) {
+		return ""
+	}
+	return "has " + x.replacer(x.unit, at) + ", which replaces it"
+}
 
 func (x *explainer) apart(at int32) string {
 	name := x.missingPeer(x.unit, at)
@@ -187,13 +202,14 @@ func (x *explainer) apart(at int32) string {
 }
 
 func (x *explainer) rivals(at int32) string {
-	if !x.conflicts.on(at, x.unit) {
+	defer x.lift(x.unit, at)()
+	if !x.conflicts.on(at, x.unit.patterns, x.unit.matched) {
 		return ""
 	}
 	for i := range x.units {
 		other := x.units[i]
 		there := other.at == at || x.globalOn[globalHost{other, at}]
-		if there && conflict(x.unit.Unit, other.Unit) && x.before(other) {
+		if there && conflict(x.unit.Unit, other.Unit) && !replaces(x.unit.Unit, other.Unit) {
 			return "has " + other.Name + ", which conflicts with it"
 		}
 	}
@@ -201,10 +217,4 @@ func (x *explainer) rivals(at int32) string {
 		return "has " + rival + ", which conflicts with it"
 	}
 	return ""
-}
-
-// before says whether another unit goes first where both want to be: a placed one always, of two global ones the first
-// by name.
-func (x *explainer) before(other *unit) bool {
-	return !x.unit.Requirements.Global || !other.Requirements.Global || other.Name < x.unit.Name
 }

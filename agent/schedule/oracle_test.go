@@ -17,10 +17,12 @@ import (
 //
 // The rule named drop is left out, which makes a mutant: a test makes sure that each would be noticed.
 type oracle struct {
-	drop  string
-	hosts []Host // by name
-	units []Unit // by name
+	drop    string
+	hosts   []Host          // by name
+	units   []Unit          // by name
+	circles map[string]bool // those of circles
 	placed
+	passes int
 }
 
 // placed is where units are while the oracle works.
@@ -28,9 +30,17 @@ type placed map[string]string
 
 func decideByOracle(s Snapshot, drop string) map[string]string {
 	s = oneByOne(s)
-	o := &oracle{drop: drop, hosts: slices.Clone(s.Hosts), units: s.Units, placed: placed{}}
+	o := &oracle{drop: drop, hosts: slices.Clone(s.Hosts), units: s.Units}
 	sort.Slice(o.hosts, func(i, j int) bool { return o.hosts[i].Name < o.hosts[j].Name })
 	sort.Slice(o.units, func(i, j int) bool { return namesLess(o.units[i].Name, o.units[j].Name) })
+	o.circles = o.circular()
+	return o.pass(s, s)
+}
+
+// pass decides on everybody once, and again as long as somebody comes to where a unit is that it replaces. Units that find no
+// host stay in the schedules where they were at first.
+func (o *oracle) pass(s, first Snapshot) map[string]string {
+	o.placed = placed{}
 	for _, u := range o.units {
 		if h := o.host(s.Placed[u.Name]); h != nil && !u.Requirements.Global && o.suits(u, *h) {
 			o.placed[u.Name] = h.ID
@@ -47,7 +57,26 @@ func decideByOracle(s Snapshot, drop string) map[string]string {
 		}
 		turn = o.turn(s, done)
 	}
-	for _, u := range o.units { // wait in place
+	displaced := o.displaced()
+	o.waitInPlace(first)
+	if !o.is("the replaced find a place") {
+		for _, name := range displaced {
+			delete(o.placed, name)
+		}
+		return o.placed
+	}
+	if o.passes++; len(displaced) > 0 {
+		if o.passes > 100 { // a mutant: no rule says that this ends
+			return map[string]string{"for ever": ""}
+		}
+		s.Placed = o.placed
+		return o.pass(s, first)
+	}
+	return o.placed
+}
+
+func (o *oracle) waitInPlace(s Snapshot) {
+	for _, u := range o.units {
 		h := o.host(s.Placed[u.Name])
 		if o.placed[u.Name] == "" && h != nil && o.waitsOn(*h) && !u.Requirements.Global {
 			healthy := *h
@@ -56,7 +85,6 @@ func decideByOracle(s Snapshot, drop string) map[string]string {
 			}
 		}
 	}
-	return o.placed
 }
 
 // oneByOne is the snapshot with each instance of a template as a unit.
@@ -124,8 +152,7 @@ func (o *oracle) suits(u Unit, h Host) bool {
 	if o.is("ready") && h.State != Ready && (h.State != Cordoned || !o.is("keep in cordoned")) {
 		return false
 	}
-	if o.is("refused") && (r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global) ||
-		(len(r.MachineOf) > 0 || r.Spread != "") && r.Global || slices.Contains(r.MachineOf, u.Name)) {
+	if o.is("refused") && (o.excluded(u) || o.circles[u.Name]) {
 		return false
 	}
 	if o.is("MachineID") && r.MachineID != "" && r.MachineID != h.ID &&
@@ -136,6 +163,15 @@ func (o *oracle) suits(u Unit, h Host) bool {
 		return false
 	}
 	return !o.is("MachineMetadata") || o.labelled(u, h)
+}
+
+// excluded says whether rules of a unit exclude each other.
+func (o *oracle) excluded(u Unit) bool {
+	r := u.Requirements
+	replaces := len(r.Replaces) > 0
+	return r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global || replaces) ||
+		(len(r.MachineOf) > 0 || r.Spread != "" || replaces) && r.Global || slices.Contains(r.MachineOf, u.Name) ||
+		len(r.Conflicts) > 0 && replaces
 }
 
 func valueOf(key string, h Host) (string, bool) {
@@ -269,6 +305,7 @@ func (o *oracle) together(u Unit, h Host, assumeGlobals bool) bool {
 
 func (o *oracle) keep() {
 	o.leave(true)
+	o.giveWay()
 	var kept []Unit
 	for _, u := range o.units {
 		id := o.placed[u.Name]
@@ -363,7 +400,7 @@ func (o *oracle) suiting(u Unit) int {
 
 func (o *oracle) quarrelsome(u Unit) bool {
 	for _, other := range o.units {
-		for _, p := range other.Requirements.Conflicts {
+		for _, p := range append(slices.Clone(other.Requirements.Conflicts), other.Requirements.Replaces...) {
 			if ok, _ := path.Match(p, u.Name); ok {
 				return true
 			}
@@ -378,13 +415,14 @@ func (o *oracle) fits(u Unit, h Host) bool {
 	if !o.suits(u, h) || !o.together(u, h, false) {
 		return false
 	}
-	for _, other := range o.units {
-		if o.placed[other.Name] == h.ID && o.rivals(u, other) {
+	for _, other := range o.on(h) {
+		if o.rivals(u, other) && (!o.replaces(u, other) || !o.is("conflicts of the replaced")) || o.replaces(other, u) {
 			return false
 		}
 	}
 	globals := o.globals(h)
-	return o.holds(h, append(append(o.on(h), globals...), u)...) &&
+	others := slices.DeleteFunc(o.on(h), func(v Unit) bool { return o.replaces(u, v) && o.is("room of the replaced") })
+	return o.holds(h, append(append(others, globals...), u)...) &&
 		!slices.ContainsFunc(globals, func(g Unit) bool { return o.rivals(u, g) })
 }
 

@@ -15,8 +15,8 @@ type pool struct {
 	rank   *ranking
 }
 
-// class is the units that any host treats alike: the same pool, the same Conflicts, names that match the same Conflicts
-// of others, the same reservations and spread. A host that is closed to one of them is closed to all of them for the rest
+// class is the units that any host treats alike: the same pool, the same Conflicts and Replaces, names that match the same
+// ones of others, the same reservations and spread. A host that is closed to one of them is closed to all of them for the rest
 // of the pass, for in it units are only added.
 type class struct {
 	*pool
@@ -28,19 +28,20 @@ type class struct {
 	placed string   // why the host was chosen
 }
 
+// isPeaceful says whether nothing but room keeps the unit from any host of its pool.
+func (u *unit) isPeaceful() bool { return len(u.patterns)+len(u.matched)+len(u.replaced) == 0 }
+
 // classOf returns the unit's class.
 func (w *world) classOf(u *unit) *class {
 	p := w.poolOf(u)
 	w.key = binary.AppendVarint(w.key[:0], int64(p.number))
 	w.key = binary.AppendVarint(w.key, u.needs.cpu)
 	w.key = binary.AppendVarint(w.key, u.needs.memory)
-	w.key = binary.AppendUvarint(w.key, uint64(len(u.patterns)))
-	for _, n := range u.patterns {
-		w.key = binary.AppendUvarint(w.key, uint64(n))
-	}
-	w.key = binary.AppendUvarint(w.key, uint64(len(u.matched)))
-	for _, n := range u.matched {
-		w.key = binary.AppendUvarint(w.key, uint64(n))
+	for _, numbers := range [...][]int32{u.patterns, u.matched, u.replaces, u.replaced} {
+		w.key = binary.AppendUvarint(w.key, uint64(len(numbers)))
+		for _, n := range numbers {
+			w.key = binary.AppendUvarint(w.key, uint64(n))
+		}
 	}
 	t := u.family.over(u.Requirements.Spread)
 	if t != nil {
@@ -49,7 +50,7 @@ func (w *world) classOf(u *unit) *class {
 	}
 	c := w.classes[string(w.key)]
 	if c == nil {
-		c = &class{pool: p, tally: t, alone: t == nil && len(u.patterns)+len(u.matched) == 0 && u.needs.isNone()}
+		c = &class{pool: p, tally: t, alone: t == nil && u.isPeaceful() && u.needs.isNone()}
 		if t != nil {
 			c.rank = w.newRanking(p.hosts, t)
 		}

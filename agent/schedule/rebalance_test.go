@@ -167,7 +167,8 @@ func TestRebalanceConverges(t *testing.T) {
 			if len(again) == 0 {
 				return
 			}
-			if one := singly(again)[0]; i == 0 && !moved[one.Unit] {
+			// The first of them; others may be gains only because what has moved moves again.
+			if one := singly(Rebalance(after, Budget{Moves: 1}))[0]; i == 0 && !moved[one.Unit] {
 				t.Fatalf("%+v was left out of %+v", one, first)
 			}
 			if i == 5 { // those that may move but once each time

@@ -59,6 +59,7 @@ func (w *world) addGroups(wanted []Unit, single []string) []unit {
 	for _, g := range w.groups {
 		if len(g.numbers) > 0 {
 			g.patterns = w.conflicts.add(g.Requirements.Conflicts)
+			g.replaces = w.replacing.add(g.Requirements.Replaces)
 		}
 	}
 	for _, name := range w.singledOut(wanted, single) {
@@ -153,14 +154,16 @@ func (w *world) apart(g *group) instances.Set {
 	at := strings.LastIndexByte(g.template, '@') + 1
 	prefix, suffix := g.template[:at], g.template[at:]
 	var apart []instances.Range
-	for i := range w.conflicts.patterns {
-		p := &w.conflicts.patterns[i]
-		if !p.mayMatch(prefix, suffix) || p.matchesBetween(prefix, suffix) {
-			continue
-		}
-		matched := g.matchedBy(p)
-		if !matched.Equal(g.numbers) {
-			apart = append(apart, matched...)
+	for _, patterns := range [][]pattern{w.conflicts.patterns, w.replacing.patterns} {
+		for i := range patterns {
+			p := &patterns[i]
+			if !p.mayMatch(prefix, suffix) || p.matchesBetween(prefix, suffix) {
+				continue
+			}
+			matched := g.matchedBy(p)
+			if !matched.Equal(g.numbers) {
+				apart = append(apart, matched...)
+			}
 		}
 	}
 	return instances.Of(apart...)

@@ -94,6 +94,7 @@ func (w *world) leave(r resident, why string) {
 func (w *world) placeBatch(g *group, b *batch) {
 	for n := b.First; n <= b.Last; n++ {
 		if b.home != none && w.openAgain(&g.unit, b.home) {
+			w.displace(&g.unit, b.home)
 			w.occupy(&g.unit, b.home, 1)
 			b.stays = b.stays.Union(one(n))
 			g.here[b.home] = g.here[b.home].Union(one(n))
@@ -106,6 +107,7 @@ func (w *world) placeBatch(g *group, b *batch) {
 		if g.reason == "" {
 			g.reason = w.whyPlaced(&g.unit)
 		}
+		w.displace(&g.unit, at)
 		w.occupy(&g.unit, at, 1)
 		g.gains[at]++
 		b.placed++

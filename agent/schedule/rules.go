@@ -23,8 +23,14 @@ func refused(u *Unit) string {
 		return "MachineID excludes Conflicts"
 	case r.MachineID != "" && r.Global:
 		return "MachineID excludes Global"
+	case r.MachineID != "" && len(r.Replaces) > 0:
+		return "MachineID excludes Replaces"
 	case len(r.MachineOf) > 0 && r.Global:
 		return "MachineOf excludes Global"
+	case len(r.Conflicts) > 0 && len(r.Replaces) > 0:
+		return "Conflicts excludes Replaces"
+	case len(r.Replaces) > 0 && r.Global:
+		return "Replaces excludes Global"
 	case r.Spread != "" && r.Global:
 		return "Spread excludes Global"
 	case r.Strict && r.Global:

@@ -4,8 +4,8 @@
 // A unit that is where it may be stays there: hosts that come, or that are less loaded, move nothing, unless Rebalance is
 // asked what would be a gain. Units whose host
 // is lost or whose rules no longer hold there move; units that fit nowhere wait, and say why. Rules are fleet's
-// ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Global; and muster's own ([X-Muster]): Replicas, Spread,
-// CPU, Memory, Priority.
+// ([X-Fleet]): MachineID, MachineOf, MachineMetadata, Conflicts, Replaces, Global; and muster's own ([X-Muster]): Replicas,
+// Spread, CPU, Memory, Priority.
 //
 // The instances of a replicated template are one unit of a snapshot, however many there are, and sets of numbers where
 // they are. Those that some rule names singly, such as MachineOf=web@7.service, are decided on one by one.

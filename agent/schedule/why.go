@@ -23,23 +23,39 @@ func (w *world) whyPlaced(u *unit) string {
 // it.
 func (u *unit) placedReason() string {
 	c := u.class
-	fit, but := "match", ""
-	switch conflicts := len(u.patterns)+len(u.matched) > 0; {
-	case len(c.hosts) == 1:
+	if len(c.hosts) == 1 {
 		return "the only host that fits"
-	case conflicts && !u.needs.isNone():
-		but = ", but for those it conflicts with or without room"
-	case conflicts:
-		but = ", but for those it conflicts with"
-	case !u.needs.isNone():
-		but = ", but for those without room for " + u.needs.String()
-	default:
+	}
+	fit, but := "match", u.exceptions()
+	if but == "" {
 		fit = "fit"
 	}
 	if c.tally != nil {
 		return fmt.Sprintf("spread over %s, then least loaded of %d hosts that %s%s", c.tally.label, len(c.hosts), fit, but)
 	}
 	return fmt.Sprintf("least loaded of %d hosts that %s%s", len(c.hosts), fit, but)
+}
+
+// exceptions says which hosts that match may be closed to the unit, "" if none can be.
+func (u *unit) exceptions() string {
+	var but []string
+	if len(u.patterns)+len(u.matched) > 0 {
+		but = append(but, "it conflicts with")
+	}
+	if len(u.replaced) > 0 {
+		but = append(but, "with units that replace it")
+	}
+	switch {
+	case u.needs.isNone():
+	case len(but) > 0:
+		but = append(but, "without room")
+	default:
+		but = append(but, "without room for "+u.needs.String())
+	}
+	if len(but) == 0 {
+		return ""
+	}
+	return ", but for those " + strings.Join(but, " or ")
 }
 
 // whyWaits says why no host fits.
@@ -78,7 +94,11 @@ func (w *world) whyNotNamed(u *unit) string {
 
 // whyClosed says what on a host keeps the unit away.
 func (w *world) whyClosed(u *unit, at int32) string {
-	if w.conflicts.on(at, u) {
+	if w.replacing.on(at, nil, u.replaced) {
+		return "has " + w.replacer(u, at) + ", which replaces it"
+	}
+	defer w.lift(u, at)()
+	if w.conflicts.on(at, u.patterns, u.matched) {
 		return "has " + w.rival(u, at) + ", which conflicts with it"
 	}
 	return w.whyNoRoom(u, at)
@@ -117,9 +137,10 @@ func (w *world) whyNotWithPeers(u *unit) string {
 
 // whyNoneFits counts the hosts by the first rule that closes each.
 func (w *world) whyNoneFits(u *unit) string {
-	var lost, held, unlabelled, unable, unspread, apart, rivals, full int
+	var lost, held, unlabelled, unable, unspread, apart, replacers, rivals, full int
 	for i := range w.hosts {
 		h := &w.hosts[i]
+		lower := w.lift(u, int32(i))
 		switch {
 		case h.State == Lost:
 			lost++
@@ -133,11 +154,14 @@ func (w *world) whyNoneFits(u *unit) string {
 			unspread++
 		case !w.peersOn(u, int32(i)):
 			apart++
-		case w.conflicts.on(int32(i), u):
+		case w.replacing.on(int32(i), nil, u.replaced):
+			replacers++
+		case w.conflicts.on(int32(i), u.patterns, u.matched):
 			rivals++
 		case !u.needs.fit(h.free):
 			full++
 		}
+		lower()
 	}
 	wanted := describeMetadata(u.Requirements.Metadata)
 	if unlabelled == len(w.hosts) {
@@ -154,6 +178,7 @@ func (w *world) whyNoneFits(u *unit) string {
 		{unable, "without what Singleton=strict needs"},
 		{unspread, "without the label " + u.Requirements.Spread + ", over which it is spread"},
 		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
+		{replacers, "with units that replace it"},
 		{rivals, "with units that conflict with it"},
 		{full, "without room for " + u.needs.String()},
 	} {

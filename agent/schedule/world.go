@@ -27,6 +27,8 @@ type unit struct {
 	refused  string  // the rules that exclude each other, see refused
 	patterns []int32 // its Conflicts
 	matched  []int32 // the patterns of others that match its name
+	replaces []int32 // its Replaces
+	replaced []int32 // those of others that match its name
 
 	from   string // host ID in the snapshot, "" for none
 	home   int32  // number of that host, none if there is none or it has gone
@@ -47,11 +49,13 @@ type world struct {
 	byName    map[string]*unit
 	groups    []*group // in order of their templates
 	conflicts *conflicts
+	replacing replacing
 	families  map[string]*family  // by template, of those that are spread
 	globalOn  map[globalHost]bool // where global units run that matter to others
 	admitted  []globalHost        // those of globalOn that are counted
 	followers map[*unit][]*unit   // by peer
 	unwanted  []Decision          // removals of what is not wanted
+	displaced bool                // somebody is placed where one is that it replaces
 
 	readyHosts []int32                       // made as needed, as are:
 	postings   map[string]map[string][]int32 // label → value → ready hosts
@@ -77,7 +81,7 @@ type globalHost struct {
 func newWorld(s Snapshot, single ...string) *world {
 	w := &world{
 		byID: make(map[string]int32, len(s.Hosts)), byName: make(map[string]*unit, len(s.Units)),
-		conflicts: newConflicts(), families: make(map[string]*family), globalOn: make(map[globalHost]bool),
+		conflicts: newConflicts(), replacing: newReplacing(), families: make(map[string]*family), globalOn: make(map[globalHost]bool),
 		followers: make(map[*unit][]*unit), postings: make(map[string]map[string][]int32),
 		domains: make(map[string][]int32), pools: make(map[string]*pool), classes: make(map[string]*class),
 	}
@@ -122,7 +126,7 @@ func (w *world) addUnits(units []unit) {
 	w.addFamilies()
 	for i := range w.units {
 		u := w.units[i]
-		u.matched = w.conflicts.matched(u.Name)
+		w.match(member{unit: u})
 		for _, name := range u.Requirements.MachineOf {
 			if peer := w.byName[name]; peer != nil {
 				w.followers[peer] = append(w.followers[peer], u)
@@ -130,7 +134,20 @@ func (w *world) addUnits(units []unit) {
 		}
 	}
 	for _, g := range w.groups {
-		g.matched = w.conflicts.matched(g.Name)
+		w.match(member{unit: &g.unit, group: g})
+	}
+	w.rankReplacers()
+}
+
+// match notes which patterns of others match a unit's name. Nobody replaces a global unit: it has no other place to go to.
+func (w *world) match(m member) {
+	m.matched = w.conflicts.matched(m.Name)
+	if m.Requirements.Global {
+		return
+	}
+	m.replaced = w.replacing.matched(m.Name)
+	for _, p := range m.replaced {
+		w.replacing.matches[p] = append(w.replacing.matches[p], m)
 	}
 }
 
@@ -138,7 +155,7 @@ func (w *world) addUnits(units []unit) {
 func (w *world) newUnit(wanted *Unit) unit {
 	return unit{
 		Unit: wanted, base: wanted.Name, at: none, home: none, needs: needsOf(wanted), refused: refused(wanted),
-		patterns: w.conflicts.add(wanted.Requirements.Conflicts),
+		patterns: w.conflicts.add(wanted.Requirements.Conflicts), replaces: w.replacing.add(wanted.Requirements.Replaces),
 	}
 }
 
@@ -170,16 +187,25 @@ func (w *world) occupy(u *unit, at, by int32) {
 	w.restrict(u, at, by)
 }
 
-// restrict counts what units on a host keep from others: their conflicts and reservations.
+// restrict counts what units on a host keep from others: their conflicts, reservations and Replaces.
 func (w *world) restrict(u *unit, at, by int32) {
-	w.conflicts.count(at, u, by)
+	w.press(u, at, by)
+	w.replacing.count(at, u.replaces, u.replaced, by)
+}
+
+// press counts conflicts and reservations alone.
+func (w *world) press(u *unit, at, by int32) {
+	w.conflicts.count(at, u.patterns, u.matched, by)
 	w.hosts[at].free.take(u.needs, int64(by))
 }
 
-// closed says whether what is on a host keeps the unit away. In a pass, in which units are only added, a host that is
-// closed to a unit stays so.
+// closed says whether what is on a host keeps the unit away, but for what it replaces. In a pass, in which units are only
+// added, a host that is closed to a unit stays so.
 func (w *world) closed(at int32, u *unit) bool {
-	return !u.needs.fit(w.hosts[at].free) || w.conflicts.on(at, u)
+	if len(u.replaces) > 0 {
+		defer w.lift(u, at)()
+	}
+	return !u.needs.fit(w.hosts[at].free) || w.conflicts.on(at, u.patterns, u.matched) || w.replacing.on(at, nil, u.replaced)
 }
 
 // peersOn says whether every unit named in MachineOf is on the host.

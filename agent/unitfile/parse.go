@@ -97,16 +97,14 @@ func (f File) unknown(name string) finding.Findings {
 	for _, o := range f.Options {
 		at := finding.Position{File: name, Line: o.Line}
 		ours := o.Section == xFleet || o.Section == xMuster
-		switch {
-		case !isKnown(o.Section, o.Name):
-			if strangers++; strangers > maxFindings {
-				return warnings
-			}
-			if hint := didYouMean(o.Name, knownKeys[o.Section]); ours || hint != "" {
-				warnings.Add(at, hint, "`%s` is not known in [%s]", o.Name, o.Section)
-			}
-		case o.Section == xFleet && o.Name == "Replaces":
-			warnings.Add(at, "", "`%s` has no effect in this version", o.Name)
+		if isKnown(o.Section, o.Name) {
+			continue
+		}
+		if strangers++; strangers > maxFindings {
+			return warnings
+		}
+		if hint := didYouMean(o.Name, knownKeys[o.Section]); ours || hint != "" {
+			warnings.Add(at, hint, "`%s` is not known in [%s]", o.Name, o.Section)
 		}
 	}
 	return warnings

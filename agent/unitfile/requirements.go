@@ -17,7 +17,7 @@ type Requirements struct {
 	MachineOf []string            // units whose host this one must share
 	Conflicts []string            // shell patterns (path.Match) of units this one must not share a host with
 	Metadata  map[string][]string // label → accepted values: OR within a label, AND between labels
-	Replaces  []string            // shell patterns (path.Match) of units that give up their host to this one
+	Replaces  []string            // shell patterns (path.Match) of units that must leave the host where this one goes
 
 	// Spread is a label (host, provider or any other) over whose values the instances of a template are spread evenly,
 	// "" for none. A host without the label takes none of them.
@@ -52,6 +52,13 @@ func (f File) Requirements(unitName string) (Requirements, finding.Findings) {
 	r.exclusions()
 	r.beyond(f)
 	return r.Requirements, r.problems
+}
+
+// Replaces says whether the file has Replaces= at all, right or wrong.
+func (f File) Replaces() bool {
+	return slices.ContainsFunc(f.Options, func(o Option) bool {
+		return o.Section == xFleet && o.Name == "Replaces" && o.Value != ""
+	})
 }
 
 // beyond takes in the placement rules of [X-Muster], and what does not go together with fleet's.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cloudconfig/finding"
@@ -26,7 +27,9 @@ func (c *cli) checkUnits(units []spec.Unit) error {
 // mistakes as its template, and they are told once.
 func unitMistakes(units []spec.Unit) (warnings, mistakes finding.Findings) {
 	said := make(map[string]bool)
+	files := make([]api.Unit, 0, len(units))
 	for _, u := range units {
+		files = append(files, api.Unit{Name: u.Name, Content: string(u.Content)})
 		odd, found := readUnit(u.Name, u.File, u.Content)
 		warnings = append(warnings, fresh(said, odd)...)
 		mistakes = append(mistakes, fresh(said, found)...)
@@ -40,7 +43,7 @@ func unitMistakes(units []spec.Unit) (warnings, mistakes finding.Findings) {
 			warnings.Add(u.At, "remove one of them", "Replicas=%d of `%s` has no effect beside `instances`", n, u.Name)
 		}
 	}
-	return warnings, mistakes
+	return warnings, append(mistakes, circleMistakes(files)...)
 }
 
 // fresh are the findings that were not said before.

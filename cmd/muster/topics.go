@@ -26,8 +26,10 @@ the file names: there the file wins, and muster plan shows it.`
 
 const unitFilesTopic = `A unit is a systemd unit file. Two sections more say where it runs.
 
-[X-Fleet] is fleet's: MachineID, MachineOf, MachineMetadata, Conflicts, Global, with the specifiers %n %N %p %i.
-Replaces is read and has no effect in this version.
+[X-Fleet] is fleet's: MachineID, MachineOf, MachineMetadata, Conflicts, Replaces, Global, with the specifiers %n %N %p %i.
+A unit with Replaces=old*.service goes wherever its own rules allow; units of such names that are there are moved to
+other hosts, as their own rules allow: what fits on no other waits. Units that would replace each other in a circle are
+refused.
 
 [X-Muster] is what fleet did not have:
 

@@ -106,6 +106,7 @@ func (c *cli) readUnits(units []unitArg) ([]api.Unit, error) {
 		c.checkUnit(name, path, content, &mistakes)
 		files = append(files, api.Unit{Name: name, Content: string(content)})
 	}
+	mistakes = append(mistakes, circleMistakes(files)...)
 	return files, mistakes.Err()
 }
 
