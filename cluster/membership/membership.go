@@ -1,16 +1,19 @@
-// Package membership decides, one step at a time, how the members of etcd follow the voters of the roster: who left is
-// removed, who came is added as a learner and promoted when it has caught up.
+// Package membership decides, one step at a time, who votes in etcd: how its members follow the voters of the roster, and
+// how the roster's voters follow what becomes of hosts. Who left is removed, who came is added as a learner and promoted
+// when it has caught up, and a voter that stays silent is replaced by a standby host. NextHostStep is a single host's part:
+// join, wait, form, vote, or vote no more.
 //
 // A decision is a value that follows from a View alone. Each step leaves a quorum of members that answer; two changes are
-// never under way at once, because the next step is decided from a view that was taken after the last one. The package
-// knows no etcd, clock or network. A member that is silent but still in the roster stays: only the operator, or whoever
-// replaces hosts, takes a host off the roster.
+// never under way at once, because the next step is decided from a view that was taken after the last one. Whoever carries
+// steps out may crash between any two of them: what is left to do follows from what is there. The package knows no etcd,
+// clock or network.
 package membership
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Member is one member of etcd, as seen from outside.
@@ -23,17 +26,33 @@ type Member struct {
 	Leader   bool
 }
 
-// Voter is a host that shall vote. Waiting says that it asks to be admitted now: only then is it added, as an added
-// member that does not start would be in the way.
-type Voter struct {
-	Host    string // host ID
+// Host is a host of the roster.
+type Host struct {
+	ID       string
+	Name     string
+	Provider string
+	Votes    bool // the roster has it as a voter
+	// Waiting says that it asks to be admitted now: only then is it added, as an added member that does not start would be in
+	// the way.
 	Waiting bool
+	Barred  bool // the cluster file says that it shall not vote
+	Leaving bool // an operator has ordered its units away: it is the last to choose
+	// Ready says of a voter that its member answers, of a voter without one and of another host that its session lives.
+	// For is how long it is known to have been so, or to have not.
+	Ready bool
+	For   time.Duration
 }
 
 // View is everything that a step is decided from. Order does not matter.
 type View struct {
 	Members []Member
-	Voters  []Voter
+	Hosts   []Host
+	// Wanted is how many voters the cluster file asks for, 0 for as many as there are. Vacant is for how long the roster is
+	// known to have fewer.
+	Wanted int
+	Vacant time.Duration
+	// Grace is how long a voter may be silent before another takes its place. 0 is for ever.
+	Grace time.Duration
 }
 
 // Kind is what to do.
@@ -45,19 +64,26 @@ const (
 	RemoveMember             // Member
 	AddLearner               // Host
 	Promote                  // Member
+	Replace                  // the roster's voter Host by Successor
+	Retire                   // the roster's voter Host, without a successor for now
+	Appoint                  // Successor, a voter more in the roster
 )
 
 // String is the kind in words, for logs.
 func (k Kind) String() string {
-	return [...]string{"none", "remove member", "add learner", "promote"}[k]
+	return [...]string{"none", "remove member", "add learner", "promote", "replace voter", "retire voter", "appoint voter"}[k]
 }
+
+// OfRoster reports whether a step changes the roster, and not etcd's members.
+func (k Kind) OfRoster() bool { return k == Replace || k == Retire || k == Appoint }
 
 // Step is one change of the membership. Reason says why it is made or, for None, what it waits for.
 type Step struct {
-	Kind   Kind
-	Member uint64 // of RemoveMember and Promote
-	Host   string // host ID, where one is known
-	Reason string
+	Kind      Kind
+	Member    uint64 // of RemoveMember and Promote
+	Host      string // host ID, where one is known
+	Successor string // host ID, of Replace and Appoint
+	Reason    string
 }
 
 // Quorum is how many of n voting members must agree.
@@ -67,14 +93,18 @@ func Quorum(n int) int { return n/2 + 1 }
 const MaxLearners = 1
 
 // NextStep decides the next change. In this order: nothing without a quorum; silent members that left the roster go,
-// since they only cost fault tolerance; learners that left go; learners that have caught up are promoted; hosts that wait
-// are added as learners; members that answer and left the roster go last, so that their successors vote before.
+// since they only cost fault tolerance; learners that left go; learners that have caught up are promoted; voters that were
+// silent for the grace are replaced; hosts that wait are added as learners; members that answer and left the roster go
+// last, so that their successors vote before. When all that is done, seats that were empty for the grace are filled, and a
+// provider gives up its majority if another can take a seat.
 func NextStep(v View) Step {
 	t := tally(v)
 	if t.healthy < Quorum(t.voting) {
 		return Step{Reason: fmt.Sprintf("%d of %d voting members answer, %d are needed", t.healthy, t.voting, Quorum(t.voting))}
 	}
-	for _, decide := range []func(*count) (Step, bool){removeSilent, removeLearner, promote, addLearner, removeLeaver} {
+	for _, decide := range []func(*count) (Step, bool){
+		removeSilent, removeLearner, promote, replaceSilent, addLearner, removeLeaver, appoint, spread,
+	} {
 		if step, ok := decide(t); ok {
 			return step
 		}
@@ -84,14 +114,20 @@ func NextStep(v View) Step {
 
 // count is a view, sorted and counted.
 type count struct {
+	View                     // as it was given
 	members         []Member // by ID, the leader last
-	voters          []Voter  // by host
+	voters          []Host   // of the roster, by ID
 	voting, healthy int      // healthy counts voting members
 	learners        int
 }
 
 func tally(v View) *count {
-	t := &count{members: slices.Clone(v.Members), voters: slices.Clone(v.Voters)}
+	t := &count{View: v, members: slices.Clone(v.Members)}
+	for _, h := range v.Hosts {
+		if h.Votes {
+			t.voters = append(t.voters, h)
+		}
+	}
 	slices.SortFunc(t.members, func(a, b Member) int {
 		if a.Leader != b.Leader {
 			if a.Leader {
@@ -101,7 +137,7 @@ func tally(v View) *count {
 		}
 		return cmp.Compare(a.ID, b.ID)
 	})
-	slices.SortFunc(t.voters, func(a, b Voter) int { return cmp.Compare(a.Host, b.Host) })
+	slices.SortFunc(t.voters, func(a, b Host) int { return cmp.Compare(a.ID, b.ID) })
 	for _, m := range t.members {
 		switch {
 		case m.Learner:
@@ -118,7 +154,7 @@ func tally(v View) *count {
 
 // belongs reports whether a member's host shall vote.
 func (t *count) belongs(m Member) bool {
-	return m.Host != "" && slices.ContainsFunc(t.voters, func(v Voter) bool { return v.Host == m.Host })
+	return m.Host != "" && slices.ContainsFunc(t.voters, func(v Host) bool { return v.ID == m.Host })
 }
 
 func (t *count) isMember(host string) bool {
@@ -165,16 +201,16 @@ func promote(t *count) (Step, bool) {
 // member is silent. A learner changes no quorum.
 func addLearner(t *count) (Step, bool) {
 	for _, v := range t.voters {
-		if !v.Waiting || t.isMember(v.Host) {
+		if !v.Waiting || t.isMember(v.ID) {
 			continue
 		}
 		if t.learners >= MaxLearners {
-			return none("host %s waits until the learner before it votes", v.Host)
+			return none("host %s waits until the learner before it votes", v.ID)
 		}
 		if t.healthy < t.voting {
-			return none("host %s waits until all %d voting members answer (%d do)", v.Host, t.voting, t.healthy)
+			return none("host %s waits until all %d voting members answer (%d do)", v.ID, t.voting, t.healthy)
 		}
-		return Step{Kind: AddLearner, Host: v.Host, Reason: fmt.Sprintf("host %s shall vote", v.Host)}, true
+		return Step{Kind: AddLearner, Host: v.ID, Reason: fmt.Sprintf("host %s shall vote", v.ID)}, true
 	}
 	return Step{}, false
 }

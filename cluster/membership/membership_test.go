@@ -35,10 +35,10 @@ func members(text string) []Member {
 }
 
 // voters reads "a b c>": hosts that shall vote; > waits to be admitted.
-func voters(text string) []Voter {
-	var vs []Voter
+func voters(text string) []Host {
+	var vs []Host
 	for _, word := range strings.Fields(text) {
-		vs = append(vs, Voter{Host: strings.TrimSuffix(word, ">"), Waiting: strings.HasSuffix(word, ">")})
+		vs = append(vs, Host{ID: strings.TrimSuffix(word, ">"), Votes: true, Waiting: strings.HasSuffix(word, ">")})
 	}
 	return vs
 }
@@ -80,8 +80,8 @@ func TestNextStep(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := NextStep(View{Members: members(c.members), Voters: voters(c.voters)})
-			if want := (Step{c.kind, c.member, c.host, c.reason}); got != want {
+			got := NextStep(View{Members: members(c.members), Hosts: voters(c.voters)})
+			if want := (Step{Kind: c.kind, Member: c.member, Host: c.host, Reason: c.reason}); got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		})
@@ -111,7 +111,7 @@ func (m *model) view() View {
 		v.Members = append(v.Members, member)
 	}
 	for host := range m.voters { // in any order: a step must not depend on it
-		v.Voters = append(v.Voters, Voter{Host: host, Waiting: !m.down[host]})
+		v.Hosts = append(v.Hosts, Host{ID: host, Votes: true, Waiting: !m.down[host]})
 	}
 	return v
 }
