@@ -41,6 +41,8 @@ type agent struct {
 	storage join.Storage
 	facts   roster.Facts
 	fleet   join.Fleet
+	lost    bool // of a voter: its etcd was a member, and its data is gone
+	rest    bool // a voter's etcd is not started this time, see openCouncil
 	log     *slog.Logger
 
 	source   *pki.Source // the host's certificate
@@ -51,18 +53,20 @@ type agent struct {
 	store    *store.Etcd // as root on voters, else as the host
 	prober   *prober
 	council  *council // nil on hosts that do not vote
+	seating  *seating
 	closers  []func()
 	managers *Managers
 }
 
 // assemble opens everything that the managers need, from the inside out.
-func assemble(ctx context.Context, h host, storage join.Storage, id join.Identity, facts roster.Facts, log *slog.Logger,
+func assemble(ctx context.Context, h host, storage join.Storage, id join.Identity, facts roster.Facts, rest bool, log *slog.Logger,
 ) (_ *agent, err error) {
 	self, ok := id.Roster.ByID(h.HostID)
 	if !ok {
 		return nil, errors.New("this host is not in the roster that it received when it joined; create it again with `muster up`")
 	}
-	a := &agent{host: h, self: self, id: id, storage: storage, facts: facts, log: log}
+	self.Voter = id.Voter != nil // what it was told last; a.seating learns of changes
+	a := &agent{host: h, self: self, id: id, storage: storage, facts: facts, rest: rest, log: log}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -77,6 +81,7 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 		}
 	}
 	a.manage()
+	a.seating = newSeating(a)
 	return a, nil
 }
 
@@ -98,7 +103,7 @@ func (a *agent) onClose(what string, f func() error) {
 // openCredentials has a voter's certificates renewed before they are used; another host's may have to wait for a voter.
 func (a *agent) openCredentials(ctx context.Context) (err error) {
 	a.members = &members{
-		self: a.self.ID, list: a.id.Roster, save: a.storage.SaveRoster, changed: a.votersChanged, log: a.log,
+		self: a.self.ID, list: a.id.Roster, save: a.storage.SaveRoster, changed: a.rosterChanged, log: a.log,
 	}
 	a.creds = &credentials{
 		storage: a.storage, id: a.id, self: a.self, cluster: a.ClusterID, voters: a.members.voters, now: time.Now, log: a.log,
@@ -140,7 +145,8 @@ func hostProbe(lease time.Duration) time.Duration {
 	return min(control.SessionTTL(lease)/2, longest)
 }
 
-func (a *agent) votersChanged(voters roster.Roster) {
+func (a *agent) rosterChanged(voters roster.Roster) {
+	a.seating.news.raise()
 	a.store.SetEndpoints(clientURLs(voters))
 	if a.council != nil {
 		a.council.admin.SetEndpoints(clientURLs(voters))
@@ -168,7 +174,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
 	g.Go(func() error { return a.serveFleet(ctx, fleet) })
-	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run} {
+	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run, a.seating.run} {
 		g.Go(func() error { return manager(ctx) })
 	}
 	if a.council != nil {

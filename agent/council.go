@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -21,11 +21,36 @@ type council struct {
 	source *pki.Source // the control certificate
 }
 
-// openCouncil starts etcd on hosts that vote.
+// openCouncil starts etcd on hosts that vote. A host whose etcd has failed or was sent away is of use all the same: it runs
+// its units as a client of the other voters, and a.seating finds out what becomes of its vote.
 func (a *agent) openCouncil(ctx context.Context) error {
 	if a.id.Voter == nil {
+		return a.leaveCouncil()
+	}
+	if a.rest {
 		return nil
 	}
+	err := a.startCouncil(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("this host does not vote for now", "err", err)
+		a.rest, a.lost = true, errors.Is(err, voter.ErrDataLost)
+		return nil
+	}
+	return err
+}
+
+// hasData reports whether etcd has been started here.
+func (a *agent) hasData() bool { return voter.HasData(filepath.Join(a.root, etcdPath)) }
+
+// leaveCouncil removes what hosts have that voted once.
+func (a *agent) leaveCouncil() error {
+	if err := a.storage.DropVoter(); err != nil {
+		return err
+	}
+	return voter.Remove(filepath.Join(a.root, etcdPath))
+}
+
+func (a *agent) startCouncil(ctx context.Context) error {
 	source, err := pki.NewSource(a.storage.ControlFile(), a.storage.ControlFile())
 	if err != nil {
 		return err
@@ -61,7 +86,8 @@ func (c *council) run(ctx context.Context, a *agent) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.etcd.Done():
-			return fmt.Errorf("this host votes no more: %w", voter.ErrStopped)
+			a.log.Warn("this host does not vote for now", "err", voter.ErrStopped)
+			return &roleChange{rest: true}
 		}
 	})
 	g.Go(func() error { return c.leader(a).Run(ctx) })
@@ -77,7 +103,7 @@ func (c *council) leader(a *agent) *control.Leader {
 	scheduler := &control.Scheduler{Store: a.store, Log: a.log}
 	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
 	rebalancer := &control.Rebalancer{Store: a.store, Log: a.log}
-	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Log: a.log}
+	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Now: time.Now, Log: a.log}
 	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
@@ -77,7 +78,7 @@ func (c *credentials) renewHost(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("cannot read this host's certificate: %w", err)
 	}
 	due, err := c.due(chain)
-	if err != nil || due > 0 {
+	if err != nil || due > 0 && c.ofRole(chain) {
 		return due, err
 	}
 	if c.id.Voter != nil {
@@ -93,6 +94,12 @@ func (c *credentials) renewHost(ctx context.Context) (time.Duration, error) {
 	}
 	c.log.Info("renewed this host's certificate")
 	return c.due(chain)
+}
+
+// ofRole reports whether a host's certificate is a voter's where the host votes, and not elsewhere.
+func (c *credentials) ofRole(chainPEM []byte) bool {
+	chain, err := pki.ParseChain(chainPEM)
+	return err == nil && slices.Contains(chain[0].DNSNames, pki.VoterName) == c.self.Voter
 }
 
 // ask has a voter sign. It shows no certificate, since its own may have expired.

@@ -68,6 +68,13 @@ func (m *members) voters() roster.Roster {
 	return m.list.Voters()
 }
 
+// own is this host as the roster has it, as last known.
+func (m *members) own() (h roster.Host, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list.ByID(m.self)
+}
+
 func clientURLs(voters roster.Roster) []string {
 	urls := make([]string, len(voters))
 	for i, h := range voters {

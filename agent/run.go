@@ -31,29 +31,46 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	storage, err := join.OpenStorage(cfg.Root)
+	if err != nil {
+		return err
+	}
+	var change *roleChange
+	for rest := false; ; rest = change.rest {
+		err := serve(ctx, h, storage, h.facts(cfg.Version), rest, log)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.As(err, &change) {
+			return err
+		}
+	}
+}
+
+// roleChange ends an agent that has to begin anew, since this host votes from now on or votes no more. rest is that it does
+// not begin by voting.
+type roleChange struct{ rest bool }
+
+// Error implements error.
+func (*roleChange) Error() string { return "this host's role changes" }
+
+// serve is an agent in one role. Units do not notice its end: the next one adopts them.
+func serve(ctx context.Context, h host, storage join.Storage, facts roster.Facts, rest bool, log *slog.Logger) error {
 	l, err := listen(ctx, h.address())
 	if err != nil {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	storage, err := join.OpenStorage(cfg.Root)
-	if err != nil {
-		return err
-	}
-	facts := h.facts(cfg.Version)
 	id, err := identify(ctx, h, storage, l, facts, log)
 	if err != nil {
 		return err
 	}
-	a, err := assemble(ctx, h, storage, id, facts, log)
+	a, err := assemble(ctx, h, storage, id, facts, rest, log)
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	if err := a.run(ctx, l); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return a.run(ctx, l)
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

@@ -38,6 +38,12 @@ type RebalanceOrder struct {
 // Settings are what of the cluster file running voters must know (PUT /v1/settings). Null leaves one as it is.
 type Settings struct {
 	RebalancePercent *int `json:"rebalance_percent,omitempty"`
+	// Voters is how many the cluster shall have, and VoterGrace how long one may be silent before another host takes its
+	// place, in nanoseconds.
+	Voters     *int           `json:"voters,omitempty"`
+	VoterGrace *time.Duration `json:"voter_grace,omitempty"`
+	// Barred are the IDs of all hosts that shall never vote; null leaves them as they are.
+	Barred *[]string `json:"barred,omitempty"`
 }
 
 // Rebalance asks what would move, at most so many units; 0 for all.

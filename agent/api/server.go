@@ -52,6 +52,11 @@ type Admin interface {
 	// OrderRebalance orders moves that even out the load, and Configure changes settings.
 	OrderRebalance(ctx context.Context, order RebalanceOrder) error
 	Configure(ctx context.Context, settings Settings) (Outcome, error)
+	// Seat tells a host what the voters know of its vote, and TakeSeat gives one that shall vote what it needs for that.
+	// OrderSeat says whether a host shall.
+	Seat(ctx context.Context, id string) (Seat, error)
+	TakeSeat(ctx context.Context, id string) (join.VoterRole, error)
+	OrderSeat(ctx context.Context, id string, votes bool) (Outcome, error)
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }

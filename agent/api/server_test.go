@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -217,6 +218,21 @@ func (f *fakeFleet) OrderRebalance(_ context.Context, o RebalanceOrder) error {
 	return f.err
 }
 
+func (f *fakeFleet) Seat(_ context.Context, id string) (Seat, error) {
+	f.called("seat %s", id)
+	return Seat{Votes: true}, f.err
+}
+
+func (f *fakeFleet) TakeSeat(_ context.Context, id string) (join.VoterRole, error) {
+	f.called("take seat %s", id)
+	return join.VoterRole{State: join.StateExisting}, f.err
+}
+
+func (f *fakeFleet) OrderSeat(_ context.Context, id string, votes bool) (Outcome, error) {
+	f.called("order seat %s %t", id, votes)
+	return Changed, f.err
+}
+
 func (f *fakeFleet) Configure(_ context.Context, s Settings) (Outcome, error) {
 	f.called("settings %d", *s.RebalancePercent)
 	return Changed, f.err
@@ -252,6 +268,9 @@ var calls = map[string]struct{ path, body string }{
 	"DELETE /v1/hosts/{id}":           {"/v1/hosts/0123", ""},
 	"PUT /v1/hosts/{id}/labels":       {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
 	"PUT /v1/hosts/{id}/order":        {"/v1/hosts/0123/order", `{"order":"drain","within":60000000000}`},
+	"PUT /v1/hosts/{id}/seat":         {"/v1/hosts/0123/seat", `{"votes":true}`},
+	"GET /v1/seat":                    {"/v1/seat", ""},
+	"POST /v1/seat":                   {"/v1/seat", ""},
 	"GET /v1/rebalance":               {"/v1/rebalance?moves=3", ""},
 	"POST /v1/rebalance":              {"/v1/rebalance", `{"max_moves":3}`},
 	"PUT /v1/settings":                {"/v1/settings", `{"rebalance_percent":3}`},
@@ -284,6 +303,9 @@ func TestAuthorization(t *testing.T) {
 		"PUT /v1/hosts/{id}/labels":       "--yy",
 		"PATCH /v1/hosts/{id}/labels":     "--yy",
 		"PUT /v1/hosts/{id}/order":        "--yy",
+		"PUT /v1/hosts/{id}/seat":         "--yy",
+		"GET /v1/seat":                    "-y--",
+		"POST /v1/seat":                   "-y--",
 		"GET /v1/rebalance":               "-yyy",
 		"POST /v1/rebalance":              "--yy",
 		"PUT /v1/settings":                "--yy",
@@ -395,8 +417,12 @@ func TestNotVoter(t *testing.T) {
 	address := a.serve(t, s)
 	for _, rt := range routes {
 		role := "operator"
-		if !rt.allows(Operator) {
+		switch {
+		case rt.allows(Operator):
+		case rt.allows(Anonymous):
 			role = "none"
+		default:
+			role = "host"
 		}
 		transport := &http.Transport{TLSClientConfig: a.client(t, role)}
 		status, body := roundTrip(t, &http.Client{Transport: transport}, "https://"+address, rt.method+" "+rt.path)

@@ -31,6 +31,17 @@ type VotersStatus struct {
 	Leader  string `json:"leader"`
 	// Unhealthy are the IDs of the hosts whose voter does not answer or does not vote yet.
 	Unhealthy []string `json:"unhealthy,omitempty"`
+	// Changes are the last changes of who votes, the newest last, and Waits what the next one waits for, "" when none is due.
+	Changes []VoterChange `json:"changes,omitempty"`
+	Waits   string        `json:"waits,omitempty"`
+}
+
+// VoterChange is one change of who votes.
+type VoterChange struct {
+	At     time.Time `json:"at"`
+	Host   string    `json:"host"` // name
+	Did    string    `json:"did"`  // "takes the place of node-2", "votes", "votes no more"
+	Reason string    `json:"reason"`
 }
 
 // HostStatus is one host.

@@ -38,6 +38,10 @@ func (f *fakeAccess) RemoveHost(_ context.Context, id string) error {
 // fakeMembers adds every voter.
 type fakeMembers struct{ err error }
 
+func (f *fakeMembers) Find(context.Context, roster.Host) (member, reserved bool, err error) {
+	return false, false, f.err
+}
+
 func (f *fakeMembers) Add(_ context.Context, h roster.Host) (join.VoterRole, error) {
 	return join.VoterRole{State: join.StateExisting, ClusterToken: "t", InitialCluster: map[string]string{h.ID: h.PeerURL()}}, f.err
 }

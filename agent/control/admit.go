@@ -18,6 +18,8 @@ type Members interface {
 	// Add makes room for a voter to come, as a learner, and returns what it needs to start, but for the issuer. It may be
 	// repeated. It returns join.ErrNotForming while another change is under way or would cost quorum.
 	Add(ctx context.Context, h roster.Host) (join.VoterRole, error)
+	// Find looks for a host's member: member, that has started once, or reserved, that has not.
+	Find(ctx context.Context, h roster.Host) (member, reserved bool, err error)
 }
 
 // Admit is join.Admitter over the store: the token is used up in the commit that writes the host into the roster, and

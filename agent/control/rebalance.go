@@ -211,38 +211,3 @@ func (a *Admin) OrderRebalance(ctx context.Context, order api.RebalanceOrder) er
 	}
 	return nil
 }
-
-// Configure changes what of the cluster's settings may change while it runs.
-func (a *Admin) Configure(ctx context.Context, settings api.Settings) (api.Outcome, error) {
-	if p := settings.RebalancePercent; p != nil && (*p < 0 || *p > 100) {
-		return api.Unchanged, badRequest("give 0 to 100", "%d percent of the units cannot move", *p)
-	}
-	outcome := api.Unchanged
-	err := retry(func() error {
-		item, err := a.Store.Get(ctx, store.KeyCluster)
-		if err != nil {
-			return err
-		}
-		if item.ModRevision == 0 {
-			return api.Errorf(http.StatusServiceUnavailable, "try again in a moment", "no voter leads the scheduling yet")
-		}
-		record, err := store.Unmarshal[store.Cluster](item.Value)
-		if err != nil || settings.RebalancePercent == nil || record.RebalanceShare() == *settings.RebalancePercent {
-			return err
-		}
-		record.RebalancePercent = settings.RebalancePercent
-		data, err := store.Marshal(record)
-		if err != nil {
-			return err
-		}
-		outcome = api.Changed
-		_, err = a.Store.Commit(ctx, store.Commit{
-			Guards: []store.Guard{unmodified(store.KeyCluster, item)}, Ops: []store.Op{store.Put(store.KeyCluster, data)},
-		})
-		return err
-	})
-	if err != nil {
-		return api.Unchanged, fmt.Errorf("cannot change the cluster's settings: %w", err)
-	}
-	return outcome, nil
-}

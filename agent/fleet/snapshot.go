@@ -247,7 +247,7 @@ func (r *renderer) records() map[string]store.ScheduleRecord {
 // Schedulable is an error when records of hosts cannot be read: where units are, or may be, is not known then.
 func (v View) Schedulable() error {
 	for _, key := range slices.Sorted(maps.Keys(v.Bad)) {
-		if _, unit := store.KeyName(store.PrefixUnits, key); !unit && key != store.KeyRebalance && key != store.KeyCluster {
+		if _, unit := store.KeyName(store.PrefixUnits, key); !unit && key != store.KeyRebalance && key != store.KeyCluster && key != store.KeyVoters {
 			return fmt.Errorf("cannot schedule while %s cannot be read: %w", key, v.Bad[key])
 		}
 	}

@@ -35,6 +35,7 @@ func (v View) Status(pending map[string]string) api.Status {
 	rollouts, warnings := v.rollouts()
 	return api.Status{
 		Cluster:   v.Cluster.Record.Name,
+		Voters:    v.voters(),
 		Hosts:     v.hostStatuses(),
 		Units:     v.unitStatuses(pending),
 		Rollouts:  rollouts,
@@ -45,7 +46,9 @@ func (v View) Status(pending map[string]string) api.Status {
 
 // WithVoters completes a status with what the voters said.
 func WithVoters(s api.Status, voters []VoterHealth) api.Status {
+	changes, waits := s.Voters.Changes, s.Voters.Waits
 	s.Voters = votersStatus(voters)
+	s.Voters.Changes, s.Voters.Waits = changes, waits
 	s.Warnings = append(voterWarnings(voters), s.Warnings...)
 	return s
 }
@@ -87,6 +90,15 @@ func (v View) UnitList() []api.Unit {
 		units = append(units, api.Unit{Name: name, Desired: string(u.Desired), Hash: u.File})
 	}
 	return units
+}
+
+// voters tells what became of the voters of late.
+func (v View) voters() api.VotersStatus {
+	s := api.VotersStatus{Waits: v.Voters.Record.Waits}
+	for _, c := range v.Voters.Record.Changes {
+		s.Changes = append(s.Changes, api.VoterChange(c))
+	}
+	return s
 }
 
 func votersStatus(voters []VoterHealth) api.VotersStatus {

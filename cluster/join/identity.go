@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
@@ -25,7 +26,10 @@ var (
 
 // Storage keeps what a host received when it joined. Every write is atomic and durable; a crash at any point leaves the
 // host either joined or not, and with the same key.
-type Storage struct{ dir string }
+type Storage struct {
+	dir    string
+	record *sync.Mutex // reply.json is read and written by one goroutine at a time
+}
 
 // Identity is a joined host's.
 type Identity struct {
@@ -53,7 +57,7 @@ const savedVersion = 1
 
 // OpenStorage opens a host's storage, and makes it if needed. root is the host's root directory.
 func OpenStorage(root string) (Storage, error) {
-	s := Storage{dir: filepath.Join(root, StoragePath)}
+	s := Storage{dir: filepath.Join(root, StoragePath), record: &sync.Mutex{}}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return Storage{}, fmt.Errorf("cannot open identity: %w", err)
 	}
@@ -138,6 +142,8 @@ func (s Storage) SaveCertificate(chainPEM []byte) error {
 
 // SaveRoster stores the roster as the store has it now, so that a restarted host finds voters that came later.
 func (s Storage) SaveRoster(r roster.Roster) error {
+	s.record.Lock()
+	defer s.record.Unlock()
 	record, err := s.loadRecord()
 	if err != nil {
 		return err

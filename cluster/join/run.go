@@ -19,6 +19,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/musterhq/muster/cluster/membership"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 )
@@ -41,7 +42,7 @@ func Run(
 		return Reply{}, fmt.Errorf("cannot join: %w", err)
 	}
 	var reply Reply
-	if len(cfg.Endpoints) > 0 {
+	if membership.NextHostStep(membership.HostView{Endpoints: len(cfg.Endpoints) > 0}) == membership.Join {
 		reply, err = c.dial(ctx, cfg.Endpoints, listener.Addr(), log)
 	} else {
 		reply, err = c.wait(ctx, listener, log)

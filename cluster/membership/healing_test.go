@@ -164,11 +164,17 @@ func (m *healing) do(s Step) error {
 		if old.Ready && s.Kind == Retire {
 			return fmt.Errorf("%+v of a voter that answers", s)
 		}
+		old.Appointed = false
 		if old.Votes = false; s.Kind == Replace {
 			return m.seat(s)
 		}
 	case Appoint:
 		return m.seat(s)
+	case Confirm:
+		if e := m.memberOf(s.Host); e == nil || e.Learner || !m.host(s.Host).Appointed {
+			return fmt.Errorf("%+v of a host that does not vote, or did before", s)
+		}
+		m.host(s.Host).Appointed = false
 	}
 	return nil
 }
@@ -178,7 +184,7 @@ func (m *healing) seat(s Step) error {
 	if h.Barred || !h.up || h.Votes {
 		return fmt.Errorf("%+v seats a host that is barred, away, or votes", s)
 	}
-	h.Votes = true
+	h.Votes, h.Appointed = true, true
 	seats := 0
 	for _, h := range m.hosts {
 		if h.Votes {
@@ -230,7 +236,7 @@ func (m *healing) whole() error {
 	able, byProvider, voters := 0, map[string]int{}, 0
 	room := map[string]int{}
 	for _, h := range m.hosts {
-		if e := m.memberOf(h.ID); e != nil && !e.Learner && h.up {
+		if e := m.memberOf(h.ID); e != nil && !e.Learner && h.up && !h.Appointed {
 			voters++
 			byProvider[h.Provider]++
 		}

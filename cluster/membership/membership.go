@@ -31,7 +31,9 @@ type Host struct {
 	ID       string
 	Name     string
 	Provider string
-	Votes    bool // the roster has it as a voter
+	Votes    bool // the roster has it as a voter, or as one to come
+	// Appointed is a voter to come: the roster is to say that it votes when it does.
+	Appointed bool
 	// Waiting says that it asks to be admitted now: only then is it added, as an added member that does not start would be in
 	// the way.
 	Waiting bool
@@ -67,15 +69,16 @@ const (
 	Replace                  // the roster's voter Host by Successor
 	Retire                   // the roster's voter Host, without a successor for now
 	Appoint                  // Successor, a voter more in the roster
+	Confirm                  // Host, which was appointed and votes now
 )
 
 // String is the kind in words, for logs.
 func (k Kind) String() string {
-	return [...]string{"none", "remove member", "add learner", "promote", "replace voter", "retire voter", "appoint voter"}[k]
+	return [...]string{"none", "remove member", "add learner", "promote", "replace voter", "retire voter", "appoint voter", "confirm voter"}[k]
 }
 
 // OfRoster reports whether a step changes the roster, and not etcd's members.
-func (k Kind) OfRoster() bool { return k == Replace || k == Retire || k == Appoint }
+func (k Kind) OfRoster() bool { return k >= Replace }
 
 // Step is one change of the membership. Reason says why it is made or, for None, what it waits for.
 type Step struct {
@@ -93,8 +96,8 @@ func Quorum(n int) int { return n/2 + 1 }
 const MaxLearners = 1
 
 // NextStep decides the next change. In this order: nothing without a quorum; silent members that left the roster go,
-// since they only cost fault tolerance; learners that left go; learners that have caught up are promoted; voters that were
-// silent for the grace are replaced; hosts that wait are added as learners; members that answer and left the roster go
+// since they only cost fault tolerance; learners that left go; learners that have caught up are promoted, and the roster says
+// so; voters that were silent for the grace are replaced; hosts that wait are added as learners; members that answer and left the roster go
 // last, so that their successors vote before. When all that is done, seats that were empty for the grace are filled, and a
 // provider gives up its majority if another can take a seat.
 func NextStep(v View) Step {
@@ -103,7 +106,7 @@ func NextStep(v View) Step {
 		return Step{Reason: fmt.Sprintf("%d of %d voting members answer, %d are needed", t.healthy, t.voting, Quorum(t.voting))}
 	}
 	for _, decide := range []func(*count) (Step, bool){
-		removeSilent, removeLearner, promote, replaceSilent, addLearner, removeLeaver, appoint, spread,
+		removeSilent, removeLearner, promote, confirm, replaceSilent, addLearner, removeLeaver, appoint, spread,
 	} {
 		if step, ok := decide(t); ok {
 			return step
@@ -192,6 +195,16 @@ func promote(t *count) (Step, bool) {
 	for _, m := range t.members {
 		if m.Learner && m.Healthy && m.CaughtUp {
 			return Step{Kind: Promote, Member: m.ID, Host: m.Host, Reason: fmt.Sprintf("%s has caught up", hostOf(m))}, true
+		}
+	}
+	return Step{}, false
+}
+
+// confirm has the roster say of a host that it votes. Until then nobody counts on it.
+func confirm(t *count) (Step, bool) {
+	for _, h := range t.voters {
+		if h.Appointed && t.voterOf(h.ID) {
+			return Step{Kind: Confirm, Host: h.ID, Reason: fmt.Sprintf("host %s was appointed and votes", h.Name)}, true
 		}
 	}
 	return Step{}, false

@@ -9,11 +9,12 @@ import (
 const grace = 5 * time.Minute
 
 // hosts reads "a@x b@y? s@z~": hosts of the roster at providers, which vote and have long been ready. ? is silent for
-// longer than the grace, - for less; ~ does not vote, and has come just now with n; ! is barred, % leaves, > waits.
+// longer than the grace, - for less; ~ does not vote, and has come just now with n; ! is barred, % leaves, > waits,
+// + is appointed.
 func hosts(text string) []Host {
 	var hs []Host
 	for _, word := range strings.Fields(text) {
-		name := strings.TrimRight(word, "?-~n!%>")
+		name := strings.TrimRight(word, "?-~n!%>+")
 		id, provider, _ := strings.Cut(name, "@")
 		h := Host{ID: id, Name: id, Provider: provider, Votes: true, Ready: true, For: time.Hour}
 		for _, mark := range word[len(name):] {
@@ -32,6 +33,8 @@ func hosts(text string) []Host {
 				h.Leaving = true
 			case '>':
 				h.Waiting = true
+			case '+':
+				h.Appointed = true
 			}
 		}
 		hs = append(hs, h)
@@ -67,6 +70,8 @@ func TestReplace(t *testing.T) {
 		{"a seat is empty just now", "a* b", "a@x b@y d@z~", 3, time.Second, Step{}},
 		{"a seat is empty and nobody stands by", "a* b", "a@x b@y d@z~!", 3, time.Hour, Step{}},
 		{"two seats are empty, and one is being filled", "a* b d+", "a@x b@y d@z e@z~ f@z~", 5, time.Hour, Step{}},
+		{"an appointed host votes", "a* b d", "a@x b@y d@z+", 3, 0, Step{Kind: Confirm, Host: "d"}},
+		{"an appointed host learns", "a* b d+", "a@x b@y d@z+", 3, 0, Step{}},
 		{"no number is asked for", "a* b", "a@x b@y d@z~", 0, time.Hour, Step{}},
 		{"a provider has a majority", "a* b c", "a@x b@x c@y d@z~", 3, 0, Step{Kind: Replace, Host: "b", Successor: "d"}},
 		{"with the leader", "a b* c", "a@x b@x c@y d@z~", 3, 0, Step{Kind: Replace, Host: "a", Successor: "d"}},
@@ -86,7 +91,7 @@ func TestReplace(t *testing.T) {
 			if got.Reason = ""; got != c.want {
 				t.Errorf("got %+v (%s), want %+v", got, reason, c.want)
 			}
-			if never := NextStep(View{Members: members(c.members), Hosts: hosts(c.hosts), Wanted: c.wanted, Vacant: c.vacant}); never.Kind.OfRoster() {
+			if never := NextStep(View{Members: members(c.members), Hosts: hosts(c.hosts), Wanted: c.wanted, Vacant: c.vacant}); never.Kind.OfRoster() && never.Kind != Confirm {
 				t.Errorf("without a grace: %+v", never)
 			}
 		})

@@ -43,6 +43,10 @@ type Host struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	// RunLabels are the keys of those Labels that were set while the host ran, sorted. The others are the cluster file's.
 	RunLabels []string `json:"run_labels,omitempty"`
+	// Appointed says that the host shall become a Voter: it is one as soon as it has caught up with the others.
+	Appointed bool `json:"appointed,omitempty"`
+	// Barred says that it never shall, by the cluster file.
+	Barred bool `json:"barred,omitempty"`
 }
 
 var (

@@ -30,6 +30,7 @@ func (r *ScheduleRecord) header() *int  { return &r.V }
 func (r *StatesRecord) header() *int    { return &r.V }
 func (r *OrderRecord) header() *int     { return &r.V }
 func (r *RebalanceRecord) header() *int { return &r.V }
+func (r *VotersRecord) header() *int    { return &r.V }
 
 // versioned is a record that has more than the first version.
 type versioned interface {

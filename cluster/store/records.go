@@ -13,6 +13,7 @@ import (
 // digits), <name> a unit name, <n> a number from 1.
 //
 //	/muster/cluster               Cluster: identity and settings; written by voters
+//	/muster/cluster/voters        VotersRecord: what became of the voters of late; by the leader
 //	/muster/roster/<id>           roster.Host: who belongs; written by voters
 //	/muster/tokens/<hash>         Token: join tokens not yet used; voters only, hosts cannot read
 //	/muster/hosts/<id>            HostRecord: what the host says of itself; written by the host
@@ -33,6 +34,7 @@ import (
 const (
 	Prefix         = "/muster/"
 	KeyCluster     = "/muster/cluster"
+	KeyVoters      = KeyCluster + "/voters"
 	PrefixRoster   = "/muster/roster/"
 	PrefixTokens   = "/muster/tokens/"
 	PrefixHosts    = "/muster/hosts/"
@@ -70,6 +72,10 @@ type Cluster struct {
 	// RebalancePercent is how many of the units, in percent, may move at a time when hosts join, 0 for none. Nil is
 	// DefaultRebalance.
 	RebalancePercent *int `json:"rebalance_percent,omitempty"`
+	// Voters is how many the cluster file asks for, 0 for as many as there are.
+	Voters int `json:"voters,omitempty"`
+	// VoterGraceMillis is how long a voter may be silent before a standby host takes its place. Nil is DefaultVoterGrace.
+	VoterGraceMillis *int64 `json:"voter_grace_ms,omitempty"`
 }
 
 // RosterRecord is a member of the cluster.

@@ -26,9 +26,11 @@ type Tables struct {
 	Orders   map[string]Entry[OrderRecord]  // by host ID
 	// Rebalance is of revision 0 if there was never any.
 	Rebalance Entry[RebalanceRecord]
-	Schedule  map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
-	Parts     map[string]Parts                 // by host ID: the records of which Schedule is made
-	States    map[string]Entry[StatesRecord]   // by host ID, likewise
+	// Voters is of revision 0 if nothing ever became of them.
+	Voters   Entry[VotersRecord]
+	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
+	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
+	States   map[string]Entry[StatesRecord]   // by host ID, likewise
 	// StateParts are, by host ID, the records of which States is made.
 	StateParts map[string]StateParts
 	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
@@ -152,6 +154,8 @@ func (t *Tables) decode(item Item) error {
 		return decodeEntry(&t.Cluster, item)
 	case KeyRebalance:
 		return decodeEntry(&t.Rebalance, item)
+	case KeyVoters:
+		return decodeEntry(&t.Voters, item)
 	}
 	for _, c := range columns {
 		name, ok := KeyName(c.prefix, item.Key)
@@ -178,6 +182,8 @@ func (t *Tables) remove(key string) {
 		t.Cluster = Entry[Cluster]{}
 	case KeyRebalance:
 		t.Rebalance = Entry[RebalanceRecord]{}
+	case KeyVoters:
+		t.Voters = Entry[VotersRecord]{}
 	}
 	for _, c := range partColumns {
 		if id, part, ok := partOf(c.prefix, key); ok {

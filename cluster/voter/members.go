@@ -39,11 +39,15 @@ func (c *Control) add(ctx context.Context, h roster.Host) (join.VoterRole, error
 	if i := slices.IndexFunc(members, func(m *pb.Member) bool { return isOf(m, h) }); i >= 0 {
 		return roleAmong(members, h), nil
 	}
-	voters, err := c.voters(ctx, h.ID)
+	hosts, err := c.roster(ctx)
 	if err != nil {
 		return join.VoterRole{}, err
 	}
-	step := membership.NextStep(c.view(ctx, members, voters))
+	view := c.view(ctx, members, hosts)
+	for i := range view.Hosts {
+		view.Hosts[i].Waiting = view.Hosts[i].ID == h.ID
+	}
+	step := membership.NextStep(view)
 	if step.Kind != membership.AddLearner || step.Host != h.ID {
 		return join.VoterRole{}, fmt.Errorf("%w: %s", join.ErrNotForming, step.Reason)
 	}
@@ -63,19 +67,23 @@ func (c *Control) add(ctx context.Context, h roster.Host) (join.VoterRole, error
 }
 
 // Step carries out the next step of membership, if it is to remove or to promote a member, and returns it. Hosts are
-// added when they ask (Add). A caller repeats it until the kind is membership.None, and then now and then.
-func (c *Control) Step(ctx context.Context) (membership.Step, error) {
+// added when they ask (Add). Steps that change the roster are the caller's to carry out. complete adds to the view what
+// etcd does not know; nil for nothing. A caller repeats Step until the kind is membership.None, and then now and then.
+func (c *Control) Step(ctx context.Context, complete func(*membership.View)) (membership.Step, error) {
 	members, err := c.members(ctx)
 	if err != nil {
 		return membership.Step{}, fmt.Errorf("cannot look after etcd's members: %w", err)
 	}
-	voters, err := c.voters(ctx, "")
+	hosts, err := c.roster(ctx)
 	if err != nil {
 		return membership.Step{}, fmt.Errorf("cannot look after etcd's members: %w", err)
 	}
-	view := c.view(ctx, members, voters)
+	view := c.view(ctx, members, hosts)
+	if complete != nil {
+		complete(&view)
+	}
 	step := membership.NextStep(view)
-	if step.Kind == membership.None {
+	if step.Kind == membership.None || step.Kind.OfRoster() {
 		return step, nil
 	}
 	c.log.Info("change etcd's members", "step", step.Kind.String(), "member", fmt.Sprintf("%x", step.Member),
@@ -186,8 +194,8 @@ func (c *Control) members(ctx context.Context) ([]*pb.Member, error) {
 	return list.Members, nil
 }
 
-// voters reads the store's roster. waiting is the ID of a host that asks to be admitted, "" for none.
-func (c *Control) voters(ctx context.Context, waiting string) (map[string]voterEntry, error) {
+// roster reads the store's roster.
+func (c *Control) roster(ctx context.Context) (roster.Roster, error) {
 	var found *clientv3.GetResponse
 	err := c.do(ctx, func(ctx context.Context) (err error) {
 		found, err = c.client.Get(ctx, store.PrefixRoster, clientv3.WithPrefix())
@@ -196,31 +204,20 @@ func (c *Control) voters(ctx context.Context, waiting string) (map[string]voterE
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the roster: %w", err)
 	}
-	voters := map[string]voterEntry{}
+	hosts := make(roster.Roster, 0, len(found.Kvs))
 	for _, kv := range found.Kvs {
 		r, err := store.Unmarshal[store.RosterRecord](kv.Value)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the roster: %w", err)
 		}
-		if r.Voter {
-			voters[r.ID] = voterEntry{host: r.Host, waiting: r.ID == waiting}
-		}
+		hosts = append(hosts, r.Host)
 	}
-	return voters, nil
+	return hosts, nil
 }
 
-// voterEntry is a voter of the roster.
-type voterEntry struct {
-	host    roster.Host
-	waiting bool
-}
-
-// view is what the next step is decided from.
-func (c *Control) view(ctx context.Context, members []*pb.Member, voters map[string]voterEntry) membership.View {
+// view is what etcd and the roster tell. That a voter's member answers is all that it knows of hosts.
+func (c *Control) view(ctx context.Context, members []*pb.Member, hosts roster.Roster) membership.View {
 	var v membership.View
-	for id, entry := range voters {
-		v.Voters = append(v.Voters, membership.Voter{Host: id, Waiting: entry.waiting})
-	}
 	health := c.probe(ctx, members)
 	var head uint64
 	for _, h := range health {
@@ -228,23 +225,42 @@ func (c *Control) view(ctx context.Context, members []*pb.Member, voters map[str
 			head = h.Applied
 		}
 	}
+	answers := map[string]bool{}
 	for i, h := range health {
-		v.Members = append(v.Members, membership.Member{
-			ID: h.Member, Host: hostOf(members[i], voters), Learner: h.Learner, Healthy: h.Healthy, Leader: h.Leads,
+		m := membership.Member{
+			ID: h.Member, Host: hostOf(members[i], hosts), Learner: h.Learner, Healthy: h.Healthy, Leader: h.Leads,
 			CaughtUp: h.Learner && h.Healthy && head > 0 && h.Applied+maxLag >= head,
+		}
+		v.Members = append(v.Members, m)
+		answers[m.Host] = m.Healthy
+	}
+	for _, h := range hosts {
+		v.Hosts = append(v.Hosts, membership.Host{
+			ID: h.ID, Name: h.Name, Provider: h.Provider, Votes: h.Voter || h.Appointed,
+			Appointed: h.Appointed, Barred: h.Barred, Ready: answers[h.ID],
 		})
 	}
 	return v
 }
 
+// Find looks for a host's member, as of now: member, that has started once, or reserved, that has not.
+func (c *Control) Find(ctx context.Context, h roster.Host) (member, reserved bool, err error) {
+	members, err := c.members(ctx)
+	for _, m := range members {
+		member = member || m.Name == h.ID
+		reserved = reserved || m.Name == "" && isOf(m, h)
+	}
+	return member, reserved, err
+}
+
 // hostOf is the host of a member: its name, or, until it has started and has one, the voter that has its peer URL.
-func hostOf(m *pb.Member, voters map[string]voterEntry) string {
+func hostOf(m *pb.Member, hosts roster.Roster) string {
 	if m.Name != "" {
 		return m.Name
 	}
-	for id, entry := range voters {
-		if isOf(m, entry.host) {
-			return id
+	for _, h := range hosts {
+		if (h.Voter || h.Appointed) && isOf(m, h) {
+			return h.ID
 		}
 	}
 	return ""

@@ -35,7 +35,7 @@ func (c *cluster) leave(t *testing.T, control *Control, h roster.Host) {
 func stepUntil(t *testing.T, control *Control, kind membership.Kind, host string) {
 	t.Helper()
 	for {
-		step, err := control.Step(t.Context())
+		step, err := control.Step(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestReplaceVoter(t *testing.T) {
 	if err := control.EnsureAuth(t.Context(), c.hosts); err != nil {
 		t.Fatal(err)
 	}
-	if step, err := control.Step(t.Context()); err != nil || step.Kind != membership.None {
+	if step, err := control.Step(t.Context(), nil); err != nil || step.Kind != membership.None {
 		t.Fatalf("step of a healthy cluster: %+v, %v", step, err)
 	}
 	control.SetEndpoints([]string{c.hosts[0].ClientURL(), c.hosts[1].ClientURL()})
@@ -76,7 +76,7 @@ func TestReplaceVoter(t *testing.T) {
 	if _, err := control.Add(t.Context(), newcomer); !errors.Is(err, join.ErrNotForming) {
 		t.Errorf("added while another is silent: %v", err)
 	}
-	if step, err := control.Step(t.Context()); err != nil || step.Kind != membership.None {
+	if step, err := control.Step(t.Context(), nil); err != nil || step.Kind != membership.None {
 		t.Errorf("a silent voter of the roster: %+v, %v", step, err)
 	}
 	c.leave(t, control, gone)
@@ -97,7 +97,7 @@ func TestReplaceVoter(t *testing.T) {
 		t.Fatal(err)
 	}
 	stepUntil(t, control, membership.Promote, newcomer.ID)
-	if step, err := control.Step(t.Context()); err != nil || step.Kind != membership.None {
+	if step, err := control.Step(t.Context(), nil); err != nil || step.Kind != membership.None {
 		t.Errorf("afterwards: %+v, %v", step, err)
 	}
 	voters[1].Close() // the newcomer's vote is needed now
@@ -147,7 +147,7 @@ func TestMove(t *testing.T) {
 		t.Errorf("the last voter has %q", got)
 	}
 	c.leave(t, control, second)
-	if step, err := control.Step(t.Context()); err != nil || step.Kind != membership.None {
+	if step, err := control.Step(t.Context(), nil); err != nil || step.Kind != membership.None {
 		t.Errorf("the last voter: %+v, %v", step, err)
 	}
 }

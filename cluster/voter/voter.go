@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/musterhq/muster/cluster/join"
+	"github.com/musterhq/muster/cluster/membership"
 	"github.com/musterhq/muster/cluster/pki"
 )
 
@@ -85,7 +86,8 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 
 // prepareFirst is for a member without data.
 func prepareFirst(ctx context.Context, cfg Config, ec *embed.Config) error {
-	if cfg.Role.State == join.StateExisting {
+	v := membership.HostView{Joined: true, Seat: true, First: cfg.Role.State != join.StateExisting}
+	if membership.NextHostStep(v) != membership.Form {
 		members, err := currentMembers(ctx, cfg, ec.PeerTLSInfo)
 		ec.InitialCluster = initialCluster(members)
 		return err
@@ -117,6 +119,23 @@ func checkData(dir string) (known bool, err error) {
 		return false, err
 	}
 	return false, fmt.Errorf("%w: %s is empty and was not; replace the host", ErrDataLost, dir)
+}
+
+// HasData reports whether a member's data is in a directory.
+func HasData(dir string) bool {
+	logs, _ := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	return len(logs) > 0
+}
+
+// Remove removes the data of a member that is no more, and the memory of it. It may be repeated. Whoever calls it has made
+// sure that the host will not start as the member that it was.
+func Remove(dir string) error {
+	for _, path := range []string{dir, marker(dir)} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("cannot remove the data of etcd: %w", err)
+		}
+	}
+	return nil
 }
 
 // WaitReady returns when the server has joined the others, knows a leader and serves clients.
