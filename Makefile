@@ -22,7 +22,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle sim fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle sim fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ lab-ec2: ## the EC2 driver against its double: a crash at every call, in account
 
 lab-vsphere: ## the vSphere driver against vcsim: a crash at every call, connections of every temper, 200 hosts of slow clones
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/vsphere/
+
+lab-keys: ## the keys' HTTP API beside a genuine etcd with version 2, and its clients (needs Debian's etcd-server and etcd-client)
+	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/keysapi/
 
 lab-openstack: export OPENSTACK_LAB_DIR := /var/lib/muster-openstack-test
 lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU and Ironic (needs root and Debian 12; installs packages)

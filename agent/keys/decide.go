@@ -59,13 +59,15 @@ func (d decider) decide(w Write, l life) (*plan, *Error) {
 	switch {
 	case w.Kind == Post:
 		return d.inOrder(w, l)
+	case w.Key == "/" && w.Kind == Delete && w.compares():
+		return nil, refuse(CodeNotFile, "")
 	case w.Key == "/":
 		return nil, refuse(CodeRootReadOnly, "/")
 	case w.Kind == Delete:
 		return d.delete(w)
 	case w.PrevExist != nil && !*w.PrevExist:
 		return d.create(w, l)
-	case w.PrevValue != "" || w.PrevIndex != 0:
+	case w.compares():
 		return d.swap(w, l)
 	case w.PrevExist != nil:
 		return d.update(w, l)

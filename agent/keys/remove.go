@@ -40,7 +40,7 @@ func below(dir, name string) string {
 }
 
 func (d decider) delete(w Write) (*plan, *Error) {
-	if w.PrevValue != "" || w.PrevIndex != 0 {
+	if w.compares() {
 		e, refusal := d.compare(w)
 		if refusal != nil {
 			return nil, refusal

@@ -68,6 +68,8 @@ type Write struct {
 	PrevIndex uint64 // 0 asks for none
 }
 
+func (w Write) compares() bool { return w.PrevValue != "" || w.PrevIndex != 0 }
+
 // Read is what a client asks for.
 type Read struct {
 	Key       string // a clean path
@@ -85,6 +87,7 @@ const (
 	CodeRootReadOnly = 107
 	CodeNotEmpty     = 108
 	CodeUnauthorized = 110
+	CodeValue        = 200
 	CodePrevValue    = 201
 	CodeTTL          = 202
 	CodeIndex        = 203
@@ -100,6 +103,7 @@ var messages = map[int]string{
 	CodeKeyNotFound: "Key not found", CodeCompare: "Compare failed", CodeNotFile: "Not a file",
 	CodeNotDir: "Not a directory", CodeExists: "Key already exists", CodeRootReadOnly: "Root is read only",
 	CodeNotEmpty: "Directory not empty", CodeUnauthorized: "The request requires user authentication",
+	CodeValue:     "Value is Required in POST form",
 	CodePrevValue: "PrevValue is Required in POST form", CodeTTL: "The given TTL in POST form is not a number",
 	CodeIndex: "The given index in POST form is not a number", CodeField: "Invalid field", CodeForm: "Invalid POST form",
 	CodeRefreshValue: "Value provided on refresh", CodeRefreshTTL: "A TTL must be provided on refresh",

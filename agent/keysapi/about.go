@@ -21,10 +21,15 @@ func (s *Server) table() map[string]route {
 		members:             {change, s.serveMembers},
 		members + "/":       {change, s.serveMembers},
 		members + "/leader": {change, s.serveLeader},
-		"/v2/machines":      {read, s.serveMachines("\n")},
+		"/v2/machines":      {read, s.serveMachines},
 		"/v2/stats/self":    {get, s.serveSelf},
 		"/v2/stats/leader":  {get, s.serveLeaderStats},
 		"/v2/stats/store":   {get, s.serveStoreStats},
+		"/v1/leader":        {read, s.serveLeader1},
+		"/v1/machines":      {read, s.serveMachines},
+		"/v1/stats/self":    {get, s.serveSelf},
+		"/v1/stats/leader":  {get, s.serveLeaderStats},
+		"/v1/stats/store":   {get, s.serveStoreStats},
 		"/version":          {get, s.serveVersion},
 		"/health":           {get, s.serveHealth},
 	}
@@ -83,15 +88,13 @@ func complaint(text string) []byte { return trim(line(map[string]string{"message
 // trim is a line without its end.
 func trim(line []byte) []byte { return line[:len(line)-1] }
 
-func (s *Server) serveMachines(separator string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var urls []string
-		for _, m := range s.cfg.Members(r) {
-			urls = append(urls, m.ClientURLs...)
-		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte(strings.Join(urls, separator)))
+func (s *Server) serveMachines(w http.ResponseWriter, r *http.Request) {
+	var urls []string
+	for _, m := range s.cfg.Members(r) {
+		urls = append(urls, m.ClientURLs...)
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(strings.Join(urls, ", ")))
 }
 
 func (s *Server) serveVersion(w http.ResponseWriter, _ *http.Request) {

@@ -87,12 +87,10 @@ func (s *Server) headRaft(w http.ResponseWriter, state keys.State, index int64) 
 
 func (s *Server) answer(w http.ResponseWriter, e keys.Event, bare bool) {
 	s.headRaft(w, s.keys.State(), e.Index)
-	body := s.body(e, bare)
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if e.IsNew() {
 		w.WriteHeader(http.StatusCreated)
 	}
-	_, _ = w.Write(body)
+	_, _ = w.Write(s.body(e, bare))
 }
 
 // statuses of error codes that are not 400.

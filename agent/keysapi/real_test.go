@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 func startEtcd(tb testing.TB) *clientv3.Client {
 	tb.Helper()
 	cfg := embed.NewConfig()
-	cfg.Dir = tb.TempDir()
+	cfg.Dir = memoryDir(tb)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	local := freeURL(tb)
 	peer := freeURL(tb)
@@ -44,6 +45,17 @@ func startEtcd(tb testing.TB) *clientv3.Client {
 	}
 	tb.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// memoryDir is for data that no test expects to find again: disks are slow, and shared.
+func memoryDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "muster-keys")
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func freeURL(tb testing.TB) url.URL {

@@ -96,6 +96,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveKeys(w, r, key)
 		return
 	}
+	if key, ok := below(r.URL.Path, v1Keys); ok {
+		s.serveKeys1(w, r, key)
+		return
+	}
+	if key, ok := below(r.URL.Path, v1Watch); ok {
+		s.serveWatch1(w, r, key)
+		return
+	}
 	if route, ok := s.routes[r.URL.Path]; ok {
 		if allowed(w, r, route.allow) {
 			route.serve(w, r)

@@ -24,7 +24,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request, key string) {
 		q.write.Kind, q.write.Key = kind, key
 		s.write(w, r, q)
 	case q.wait && !q.quorum:
-		s.watch(w, r, key, q)
+		s.watch(w, r, key, q, func(e keys.Event) []byte { return s.body(e, false) })
 	default:
 		s.read(w, r, keys.Read{Key: key, Recursive: q.recursive, Quorum: q.quorum})
 	}
@@ -67,7 +67,8 @@ func refusal(err error) *keys.Error {
 	return mistake(keys.CodeRaft, err.Error())
 }
 
-func (s *Server) watch(w http.ResponseWriter, r *http.Request, key string, q request) {
+// watch answers with events as they come, each as body has it: one, or a stream of lines.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, key string, q request, body func(keys.Event) []byte) {
 	if s.mounted(key) != nil {
 		s.refuse(w, mistake(keys.CodeField, `"wait" cannot be used with this key: read it again now and then`))
 		return
@@ -92,7 +93,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, key string, q req
 		if err != nil {
 			return // the client has gone, or fell behind: it sees the end
 		}
-		if _, err := w.Write(s.body(e, false)); err != nil || !q.stream || flush() != nil {
+		if _, err := w.Write(body(e)); err != nil || !q.stream || flush() != nil {
 			return
 		}
 	}
