@@ -54,7 +54,6 @@ func TestLabRandom(t *testing.T) {
 // generator makes operations on few keys, so that they meet, with values and indices that are often right.
 type generator struct {
 	rand    *rand.Rand
-	index   uint64            // the servers'
 	indices map[string]uint64 // of keys, as last seen
 	paths   []string          // that were made by POST
 	changed []string          // keys of the last events, and their indices
