@@ -43,7 +43,7 @@ func (j *Janitor) Sweep(ctx context.Context, fence store.Guard) error {
 		return fmt.Errorf("cannot sweep: %w", err)
 	}
 	v, err := fleet.Load(ctx, j.Store, []string{
-		store.PrefixOrders, store.PrefixTokens, store.PrefixStates, store.PrefixAlive, store.PrefixHosts, store.PrefixSchedule, store.PrefixUnits,
+		store.PrefixReboots, store.PrefixOrders, store.PrefixTokens, store.PrefixStates, store.PrefixAlive, store.PrefixHosts, store.PrefixSchedule, store.PrefixUnits,
 		store.PrefixRoster,
 	}, false)
 	if err != nil {
@@ -110,6 +110,9 @@ func orphans(v fleet.View) []store.Item {
 	}
 	for id, r := range v.Orders {
 		add(id, store.OrderKey(id), r.Revision)
+	}
+	for id, r := range v.Reboots {
+		add(id, store.RebootKey(id), r.Revision)
 	}
 	for id, r := range v.Alive {
 		add(id, store.AliveKey(id), r.Revision)

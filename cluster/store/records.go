@@ -26,6 +26,10 @@ import (
 //	/muster/states/<id>/<n>       StatesRecord: more of them, as with schedules
 //	/muster/orders/<id>           OrderRecord: a host that is cordoned or being drained; voters on behalf of operators
 //	/muster/rebalance             RebalanceRecord: moves to hosts that have less; by the leader, and voters for operators
+//	/muster/lock                  TurnRecord: which voter got the reboot lock last; by who gives it, see agent/lock
+//	/muster/lock/<group>          LockRecord: the reboot lock of a group; by the leader, and voters for clients and operators
+//	/muster/reboots/<id>          RebootRecord: what the host wants of the reboot lock; written by the host
+//	/muster/grants/<id>           GrantRecord: that the host holds the lock; in the commits that write LockRecord
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
 //

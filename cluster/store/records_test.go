@@ -78,7 +78,8 @@ func TestKeys(t *testing.T) {
 		store.HostKey("a"): "/muster/hosts/a", store.AliveKey("a"): "/muster/alive/a",
 		store.UnitKey("a.service"): "/muster/units/a.service", store.FileKey("a"): "/muster/files/a",
 		store.ScheduleKey("a"): "/muster/schedule/a", store.StatesKey("a"): "/muster/states/a",
-		store.OrderKey("a"): "/muster/orders/a",
+		store.OrderKey("a"): "/muster/orders/a", store.LockKey("a"): "/muster/lock/a",
+		store.RebootKey("a"): "/muster/reboots/a", store.GrantKey("a"): "/muster/grants/a",
 	} {
 		if key != want {
 			t.Errorf("%s, want %s", key, want)
@@ -113,6 +114,12 @@ func encode(t *rapid.T, key string) []byte {
 		data, err = store.Marshal(store.RebalanceRecord{Left: number})
 	case key == store.KeyCluster:
 		data, err = store.Marshal(store.Cluster{Name: text})
+	case key == store.KeyLock:
+		data, err = store.Marshal(store.TurnRecord{Voter: text})
+	case strings.HasPrefix(key, store.PrefixLock):
+		data, err = store.Marshal(store.LockRecord{Max: number})
+	case strings.HasPrefix(key, store.PrefixReboots):
+		data, err = store.Marshal(store.RebootRecord{Ticket: int64(number)})
 	default:
 		data = []byte(text)
 	}
@@ -126,6 +133,7 @@ func encode(t *rapid.T, key string) []byte {
 func TestTablesAgree(t *testing.T) {
 	keys := []string{
 		store.KeyCluster, store.KeyRebalance, store.OrderKey("x"), store.UnitKey("a"), store.UnitKey("b"), store.AliveKey("x"), store.FileKey("f"),
+		store.KeyLock, store.LockKey("g"), store.RebootKey("x"),
 		"/muster/unknown/a", "/muster/units/deeper/a",
 	}
 	ctx := t.Context()

@@ -28,6 +28,9 @@ type Tables struct {
 	Rebalance Entry[RebalanceRecord]
 	// Voters is of revision 0 if nothing ever became of them.
 	Voters   Entry[VotersRecord]
+	Locks    map[string]Entry[LockRecord]     // by group
+	Turn     Entry[TurnRecord]                // of revision 0 if no voter has ever had the reboot lock
+	Reboots  map[string]Entry[RebootRecord]   // by host ID
 	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
 	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
 	States   map[string]Entry[StatesRecord]   // by host ID, likewise
@@ -62,7 +65,8 @@ func NewTables() *Tables {
 		Roster: make(map[string]Entry[RosterRecord]), Tokens: make(map[string]Entry[Token]),
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
-		Orders:   make(map[string]Entry[OrderRecord]),
+		Orders: make(map[string]Entry[OrderRecord]),
+		Locks:  make(map[string]Entry[LockRecord]), Reboots: make(map[string]Entry[RebootRecord]),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
 		Parts: make(map[string]Parts), StateParts: make(map[string]StateParts), Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
@@ -100,6 +104,8 @@ var columns = []column{
 	columnOf(PrefixTokens, func(t *Tables) map[string]Entry[Token] { return t.Tokens }),
 	columnOf(PrefixHosts, func(t *Tables) map[string]Entry[HostRecord] { return t.Hosts }),
 	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
+	columnOf(PrefixLock, func(t *Tables) map[string]Entry[LockRecord] { return t.Locks }),
+	columnOf(PrefixReboots, func(t *Tables) map[string]Entry[RebootRecord] { return t.Reboots }),
 	columnOf(PrefixOrders, func(t *Tables) map[string]Entry[OrderRecord] { return t.Orders }),
 	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
 	{
@@ -156,6 +162,8 @@ func (t *Tables) decode(item Item) error {
 		return decodeEntry(&t.Rebalance, item)
 	case KeyVoters:
 		return decodeEntry(&t.Voters, item)
+	case KeyLock:
+		return decodeEntry(&t.Turn, item)
 	}
 	for _, c := range columns {
 		name, ok := KeyName(c.prefix, item.Key)
@@ -184,6 +192,8 @@ func (t *Tables) remove(key string) {
 		t.Rebalance = Entry[RebalanceRecord]{}
 	case KeyVoters:
 		t.Voters = Entry[VotersRecord]{}
+	case KeyLock:
+		t.Turn = Entry[TurnRecord]{}
 	}
 	for _, c := range partColumns {
 		if id, part, ok := partOf(c.prefix, key); ok {

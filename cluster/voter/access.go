@@ -15,8 +15,8 @@ import (
 )
 
 // Every host is an etcd user named by its ID, without a password: its certificate's common name is enough. It has two
-// roles, one that all hosts share, which may read, and write the applications' keys, and one of its own that may write three
-// keys. Voters' control certificates are the user root, who may do everything. Nobody else exists.
+// roles, one that all hosts share, which may read, and write the applications' keys, and one of its own that may write the
+// keys that are its own. Voters' control certificates are the user root, who may do everything. Nobody else exists.
 //
 // Which hosts have theirs is recorded below accessKey, one key a host, written when all else is done: so one read tells
 // whether anything is to be done, for any number of hosts, and what a crash left half done is done again. The key
@@ -24,7 +24,7 @@ import (
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "4" // of the permissions below; a change of them is a change of this
+	accessVersion = "5" // of the permissions below; a change of them is a change of this
 	sharedRole    = "host"
 	ownRole       = "host-" // and the host's ID
 	rootName      = pki.CNControl
@@ -40,12 +40,12 @@ const (
 var readable = []string{
 	store.KeyCluster, store.PrefixRoster, store.PrefixHosts, store.PrefixAlive, store.PrefixUnits, store.PrefixFiles,
 	store.PrefixSchedule, store.PrefixStates, store.PrefixLeader,
-	store.PrefixOrders, store.KeyRebalance,
+	store.PrefixOrders, store.KeyRebalance, store.KeyLock, store.PrefixReboots, store.PrefixGrants,
 }
 
 // writable are the keys that a host may write, and that nobody else but root may, beside the parts of its states.
 func writable(id string) []string {
-	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id)}
+	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id), store.RebootKey(id)}
 }
 
 // EnsureAuth makes the users and roles of every host in the roster, removes those of hosts that are no longer in the
