@@ -212,7 +212,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
 		admin := a.council.changes(a)
-		server.Admin, server.Join = admin, join.Handler(admin, a.log)
+		server.Admin, server.Join, server.FleetLock = admin, join.Handler(admin, a.log), a.fleetLock
 	}
 	return server
 }

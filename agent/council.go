@@ -91,6 +91,7 @@ func (c *council) run(ctx context.Context, a *agent) error {
 		}
 	})
 	g.Go(func() error { return c.leader(a).Run(ctx) })
+	g.Go(func() error { return a.serveFleetLock(ctx) })
 	return g.Wait()
 }
 
@@ -105,10 +106,11 @@ func (c *council) leader(a *agent) *control.Leader {
 	rebalancer := &control.Rebalancer{Store: a.store, Log: a.log}
 	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Now: time.Now, Log: a.log}
 	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
+	granter := &control.Granter{Store: a.store, Voters: c.voters, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run},
 	}
 }
 
@@ -116,5 +118,6 @@ func (c *council) leader(a *agent) *control.Leader {
 func (c *council) changes(a *agent) *control.Admin {
 	return &control.Admin{
 		Store: a.store, Access: c.admin, Members: c.admin, Issuer: a.id.Issuer, Root: a.id.Root, Log: a.log, Now: time.Now,
+		Lock: c.keeper(a),
 	}
 }

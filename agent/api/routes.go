@@ -25,6 +25,9 @@ type route struct {
 // FleetPath is where fleet's API is among the agent's own.
 const FleetPath = "/fleet/v1/"
 
+// FleetLockPath is where FleetLock is: the base URL of a client is https://HOST:7400/fleetlock.
+const FleetLockPath = "/fleetlock/"
+
 // routes is the whole API. Nothing else is served, and nothing is allowed that does not stand here. The join has a
 // handler of its own (cluster/join) and is added to it.
 var routes = []route{
@@ -46,6 +49,10 @@ var routes = []route{
 	{method: "POST", path: "/v1/seat", roles: Host, voter: true, handler: (*Server).postSeat},
 	{method: "GET", path: "/v1/rebalance", roles: members, handler: (*Server).getRebalance},
 	{method: "POST", path: "/v1/rebalance", roles: admins, voter: true, handler: (*Server).postRebalance},
+	{method: "GET", path: "/v1/locks", roles: members, handler: (*Server).getLocks},
+	{method: "POST", path: "/v1/locks/{group}/{verb}", roles: admins, voter: true, handler: (*Server).postLock},
+	{method: "PUT", path: "/v1/locks/{group}/semaphore", roles: members, voter: true, handler: (*Server).putLock},
+	{method: "POST", path: FleetLockPath + "{rest...}", roles: members, voter: true, handler: (*Server).fleetLock},
 	{method: "PUT", path: "/v1/settings", roles: admins, voter: true, handler: (*Server).putSettings},
 	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
 	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},

@@ -32,6 +32,8 @@ type Fleet interface {
 	// Logs copies what a unit printed to w, wherever it runs. As soon as it knows that there is something to follow it
 	// writes, if need be nothing, so that the caller's wait for a first sign ends.
 	Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error
+	// Locks tells of every group's reboot lock, sorted by group.
+	Locks(ctx context.Context) ([]Lock, error)
 	// Health is the state of this agent.
 	Health() Health
 }
@@ -57,6 +59,10 @@ type Admin interface {
 	Seat(ctx context.Context, id string) (Seat, error)
 	TakeSeat(ctx context.Context, id string) (join.VoterRole, error)
 	OrderSeat(ctx context.Context, id string, votes bool) (Outcome, error)
+	// OrderLock does one of the verbs of a LockOrder to a group's reboot lock, and SwapLock what locksmithctl does: for the
+	// host self alone, or for anybody if that is "".
+	OrderLock(ctx context.Context, group, verb string, order LockOrder) error
+	SwapLock(ctx context.Context, group, self string, swap LockSwap) error
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }
@@ -70,6 +76,9 @@ type Server struct {
 	Log       *slog.Logger
 	// FleetAPI serves fleet's API (agent/fleetapi) to callers with certificates too, below FleetPath. It may be nil.
 	FleetAPI http.Handler
+	// FleetLock makes a handler of FleetLock below FleetLockPath, for the host with an ID or, if that is "", for operators. It
+	// is nil on hosts that do not vote.
+	FleetLock func(self string) http.Handler
 	// HostsCommand lets hosts do what fleet let every machine do: change units and labels. Without it only operators and
 	// voters may.
 	HostsCommand bool

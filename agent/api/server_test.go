@@ -233,6 +233,20 @@ func (f *fakeFleet) OrderSeat(_ context.Context, id string, votes bool) (Outcome
 	return Changed, f.err
 }
 
+func (f *fakeFleet) Locks(context.Context) ([]Lock, error) {
+	return []Lock{{Group: "default", Max: 1}}, f.err
+}
+
+func (f *fakeFleet) OrderLock(_ context.Context, group, verb string, o LockOrder) error {
+	f.called("lock %s %s %s", group, verb, o.Holder)
+	return f.err
+}
+
+func (f *fakeFleet) SwapLock(_ context.Context, group, self string, swap LockSwap) error {
+	f.called("swap lock %s %q %d", group, self, swap.Index)
+	return f.err
+}
+
 func (f *fakeFleet) Configure(_ context.Context, s Settings) (Outcome, error) {
 	f.called("settings %d", *s.RebalancePercent)
 	return Changed, f.err
@@ -273,6 +287,10 @@ var calls = map[string]struct{ path, body string }{
 	"POST /v1/seat":                   {"/v1/seat", ""},
 	"GET /v1/rebalance":               {"/v1/rebalance?moves=3", ""},
 	"POST /v1/rebalance":              {"/v1/rebalance", `{"max_moves":3}`},
+	"GET /v1/locks":                   {"/v1/locks", ""},
+	"POST /v1/locks/{group}/{verb}":   {"/v1/locks/web/hold", `{"holder":"node-1"}`},
+	"PUT /v1/locks/{group}/semaphore": {"/v1/locks/web%2B1/semaphore", `{"index":3,"value":"{}"}`},
+	"POST /fleetlock/{rest...}":       {"/fleetlock/v1/pre-reboot", `{}`},
 	"PUT /v1/settings":                {"/v1/settings", `{"rebalance_percent":3}`},
 	"PATCH /v1/hosts/{id}/labels":     {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
 	"POST /v1/renew":                  {"/v1/renew", `{"certificate":"old"}`},
@@ -308,6 +326,10 @@ func TestAuthorization(t *testing.T) {
 		"POST /v1/seat":                   "-y--",
 		"GET /v1/rebalance":               "-yyy",
 		"POST /v1/rebalance":              "--yy",
+		"GET /v1/locks":                   "-yyy",
+		"POST /v1/locks/{group}/{verb}":   "--yy",
+		"PUT /v1/locks/{group}/semaphore": "-yyy",
+		"POST /fleetlock/{rest...}":       "-yyy",
 		"PUT /v1/settings":                "--yy",
 		"GET /fleet/v1/{rest...}":         "-yyy",
 		"PUT /fleet/v1/{rest...}":         "--yy",

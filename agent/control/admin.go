@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/lock"
 	"github.com/musterhq/muster/agent/quadlet"
 	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/pki"
@@ -30,6 +31,7 @@ type Admin struct {
 	Store   store.Store
 	Access  Access
 	Members Members
+	Lock    *lock.Keeper
 	Issuer  *pki.Authority
 	Root    *x509.Certificate
 	Log     *slog.Logger

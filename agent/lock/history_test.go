@@ -337,7 +337,7 @@ func (w *world) client(s store.Store, n int) {
 			continue
 		}
 		op = w.history.begin(n, call{verb: release, id: n})
-		w.answer(op, k.Unlock(w.ctx, group, id(n), store.HolderFleetLock, "FleetLock", ""))
+		w.answer(op, k.Unlock(w.ctx, group, holder, "FleetLock", ""))
 	}
 }
 

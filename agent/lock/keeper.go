@@ -65,13 +65,14 @@ func (k *Keeper) mayGo(ctx context.Context, t *store.Tables, group string, h sto
 	return voter, nil
 }
 
-// Unlock takes the place of a holder that came to it as a kind. Who holds nothing has given it back already.
-func (k *Keeper) Unlock(ctx context.Context, group, id string, kind store.HolderKind, by, reason string) error {
+// Unlock takes the place of h, of which ID, Kind and, unless it is "", Host are compared. Who holds nothing has given it back
+// already.
+func (k *Keeper) Unlock(ctx context.Context, group string, h store.LockHolder, by, reason string) error {
 	return k.change(ctx, group, func(_ *store.Tables, g store.LockRecord, w Word) (Step, bool, error) {
-		h, _ := Holder(g, id)
+		was, _ := Holder(g, h.ID)
 		w.By, w.Reason = by, reason
-		after, changed, err := Release(g, id, kind, w)
-		return Step{Record: after, Released: []store.LockHolder{h}}, changed, err
+		after, changed, err := Release(g, h, w)
+		return Step{Record: after, Released: []store.LockHolder{was}}, changed, err
 	})
 }
 

@@ -85,7 +85,7 @@ func Acquire(g store.LockRecord, h store.LockHolder, w Word) (after store.LockRe
 }
 
 func same(a, b store.LockHolder) bool {
-	return a.Kind == b.Kind && a.Boot == b.Boot && a.Ticket == b.Ticket
+	return a.Kind == b.Kind && a.Boot == b.Boot && a.Ticket == b.Ticket && a.Host == b.Host
 }
 
 // held says in a word by which way a holder came to the lock.
@@ -110,16 +110,18 @@ func full(g store.LockRecord) string {
 	return fmt.Sprintf("%d of %d places are held, by %s", len(g.Holders), g.Max, strings.Join(names, ", "))
 }
 
-// Release takes the place of who holds under an ID as a kind. Who holds nothing has released it already. One that holds in
-// another way is Refused.
-func Release(g store.LockRecord, id string, kind store.HolderKind, w Word) (after store.LockRecord, changed bool, err error) {
-	i, found := find(g, id)
+// Release takes the place of who holds under the ID of h, in the same way and, unless h names no host, for the same one.
+// Who holds nothing has released it already. One that holds otherwise is Refused.
+func Release(g store.LockRecord, h store.LockHolder, w Word) (after store.LockRecord, changed bool, err error) {
+	i, found := find(g, h.ID)
 	if !found {
 		return g, false, nil
 	}
-	h := g.Holders[i]
-	if h.Kind != kind {
-		return g, false, refuse("%s holds it %s", id, held(h))
+	switch was := g.Holders[i]; {
+	case was.Kind != h.Kind:
+		return g, false, refuse("%s holds it %s", h.ID, held(was))
+	case h.Host != "" && was.Host != h.Host:
+		return g, false, refuse("%s holds it for another host", h.ID)
 	}
 	return without(g, i, Released, w), true, nil
 }

@@ -49,7 +49,7 @@ func TestSemaphore(t *testing.T) {
 					held[h.ID] = h
 				}
 			case 1:
-				g, changed, err = Release(g, h.ID, h.Kind, word("x"))
+				g, changed, err = Release(g, h, word("x"))
 				if changed != (has && had.Kind == h.Kind) || (err != nil) != (has && had.Kind != h.Kind) {
 					t.Fatalf("release %+v in %v: %v, changed %v", h, was, err, changed)
 				}

@@ -277,6 +277,10 @@ func (f *smallFleet) Rebalance(context.Context, int) (api.Rebalance, error) {
 
 func (f *smallFleet) OrderRebalance(context.Context, api.RebalanceOrder) error { return nil }
 
+func (f *smallFleet) Locks(context.Context) ([]api.Lock, error) { return []api.Lock{}, nil }
+
+func (f *smallFleet) OrderLock(context.Context, string, string, api.LockOrder) error { return nil }
+
 // OrderHost makes a host drained at once.
 func (f *smallFleet) OrderHost(_ context.Context, id string, order api.HostOrder) (api.Outcome, error) {
 	f.mu.Lock()

@@ -30,6 +30,8 @@ type fleet interface {
 	Rebalance(ctx context.Context, moves int) (api.Rebalance, error)
 	OrderRebalance(ctx context.Context, order api.RebalanceOrder) error
 	ChangeRollout(ctx context.Context, unit, verb string) error
+	Locks(ctx context.Context) ([]api.Lock, error)
+	OrderLock(ctx context.Context, group, verb string, order api.LockOrder) error
 	Fleet(ctx context.Context, path string, into any) error
 }
 
