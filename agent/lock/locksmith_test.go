@@ -107,8 +107,10 @@ func TestKeeper(t *testing.T) {
 		}
 		return err == nil
 	}
-	if !lock("g", client("a", "")) || !lock("g", client("a", "")) || lock("g", client("b", "")) || lock("g", client("a", "w1")) {
-		t.Error("the lock of one place is not held by its holder alone")
+	for i, h := range []store.LockHolder{client("a", ""), client("a", ""), client("b", ""), client("a", "w1")} {
+		if lock("g", h) != (i < 2) {
+			t.Errorf("the lock of one place, which a has: %+v", h)
+		}
 	}
 	if err := k.Unlock(ctx, "g", client("a", "w1"), "FleetLock", ""); !refused(err) {
 		t.Errorf("given back for another host: %v", err)
