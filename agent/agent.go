@@ -204,6 +204,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 		probe:   a.prober.probe,
 		alive:   a.managers.presence.alive.Load,
 		logs:    newLogReader(a.runtime, a.self.Name),
+		reloads: reloader{runtime: a.runtime, host: a.self.Name},
 		log:     a.log,
 	}
 	server := &api.Server{
@@ -211,6 +212,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 	}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")
+		s.reloads.control = s.logs.control
 		admin := a.council.changes(a)
 		server.Admin, server.Join, server.FleetLock = admin, join.Handler(admin, a.log), a.fleetLock
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -33,6 +34,7 @@ type fakeRuntime struct {
 	units   map[string]*runtime.Status
 	starts  map[string]int
 	stops   map[string]int
+	reloads map[string]int
 	slow    map[string]time.Duration // how long stopping a unit takes
 	files   map[string]unitfile.File // that were loaded
 	changed chan struct{}
@@ -42,7 +44,7 @@ type fakeRuntime struct {
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		units: map[string]*runtime.Status{}, starts: map[string]int{}, stops: map[string]int{}, slow: map[string]time.Duration{},
-		files: map[string]unitfile.File{}, changed: make(chan struct{}, 1),
+		files: map[string]unitfile.File{}, reloads: map[string]int{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -116,6 +118,22 @@ func (f *fakeRuntime) Stop(ctx context.Context, name string) error {
 	s.Active, s.Sub, s.RunningHash, s.Since = "inactive", "dead", "", time.Now()
 	f.stops[name]++
 	f.tell()
+	return nil
+}
+
+// Reload implements runtime.Reloader.
+func (f *fakeRuntime) Reload(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch s := f.units[name]; {
+	case s == nil:
+		return runtime.ErrNotLoaded
+	case s.Active != "active":
+		return runtime.ErrNotActive
+	case !bytes.Contains(f.files[name].Bytes(), []byte("ExecReload=")):
+		return runtime.ErrNoReload
+	}
+	f.reloads[name]++
 	return nil
 }
 

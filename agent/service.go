@@ -32,6 +32,7 @@ type service struct {
 	probe   func(ctx context.Context, voters roster.Roster) []fleet.VoterHealth
 	alive   func() bool
 	logs    logReader
+	reloads reloader
 	log     *slog.Logger
 
 	mu    sync.Mutex

@@ -45,7 +45,8 @@ func (v *voterStub) probe(_ context.Context, voters roster.Roster) []fleet.Voter
 func newService(w *world, v *voterStub) *service {
 	return &service{
 		store: w.store, self: api.Health{Host: "node-1", ID: id(1)}, cluster: "demo", voters: v.voters, probe: v.probe,
-		alive: func() bool { return true }, logs: newLogReader(w.hosts[1].runtime, "node-1"), log: quiet(),
+		alive: func() bool { return true }, logs: newLogReader(w.hosts[1].runtime, "node-1"),
+		reloads: reloader{runtime: w.hosts[1].runtime, host: "node-1"}, log: quiet(),
 	}
 }
 

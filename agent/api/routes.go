@@ -38,6 +38,7 @@ var routes = []route{
 	{method: "DELETE", path: "/v1/units/{name}", roles: admins, voter: true, fleet: true, handler: (*Server).deleteUnit},
 	{method: "GET", path: "/v1/units/{name}/why", roles: members, handler: (*Server).getWhy},
 	{method: "GET", path: "/v1/units/{name}/logs", roles: admins, handler: (*Server).getLogs},
+	{method: "POST", path: "/v1/units/{name}/reload", roles: admins, handler: (*Server).postReload},
 	{method: "POST", path: "/v1/rollouts/{name}/{verb}", roles: admins, voter: true, handler: (*Server).postRollout},
 	{method: "POST", path: "/v1/tokens", roles: admins, voter: true, handler: (*Server).postToken},
 	{method: "DELETE", path: "/v1/hosts/{id}", roles: admins, voter: true, handler: (*Server).deleteHost},

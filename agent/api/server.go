@@ -34,6 +34,9 @@ type Fleet interface {
 	Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error
 	// Locks tells of every group's reboot lock, sorted by group.
 	Locks(ctx context.Context) ([]Lock, error)
+	// Reload reloads a unit, or the instances of a template, in place on every host that has some; with a host's name there
+	// alone. What went wrong on a host is told in its result.
+	Reload(ctx context.Context, name, host string) ([]Reloaded, error)
 	// Health is the state of this agent.
 	Health() Health
 }

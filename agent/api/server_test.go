@@ -172,6 +172,10 @@ func (f *fakeFleet) Logs(ctx context.Context, name string, o LogOptions, w io.Wr
 	return nil
 }
 
+func (f *fakeFleet) Reload(_ context.Context, name, host string) ([]Reloaded, error) {
+	return []Reloaded{{Unit: name, Host: host}}, f.err
+}
+
 func (f *fakeFleet) Health() Health { return Health{Host: "node-1", Voter: true} }
 
 func (f *fakeFleet) PutUnit(_ context.Context, u Unit) (Outcome, error) {
@@ -278,6 +282,7 @@ var calls = map[string]struct{ path, body string }{
 	"DELETE /v1/units/{name}":         {"/v1/units/web%401.service", ""},
 	"GET /v1/units/{name}/why":        {"/v1/units/web@1.service/why", ""},
 	"GET /v1/units/{name}/logs":       {"/v1/units/web@1.service/logs?lines=3", ""},
+	"POST /v1/units/{name}/reload":    {"/v1/units/web@1.service/reload?host=node-1", ""},
 	"POST /v1/tokens":                 {"/v1/tokens", `{"hash":"aa"}`},
 	"DELETE /v1/hosts/{id}":           {"/v1/hosts/0123", ""},
 	"PUT /v1/hosts/{id}/labels":       {"/v1/hosts/0123/labels", `{"labels":{"a":"b"}}`},
@@ -316,6 +321,7 @@ func TestAuthorization(t *testing.T) {
 		"DELETE /v1/units/{name}":         "--yy",
 		"GET /v1/units/{name}/why":        "-yyy",
 		"GET /v1/units/{name}/logs":       "--yy",
+		"POST /v1/units/{name}/reload":    "--yy",
 		"POST /v1/tokens":                 "--yy",
 		"DELETE /v1/hosts/{id}":           "--yy",
 		"PUT /v1/hosts/{id}/labels":       "--yy",

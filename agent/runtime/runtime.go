@@ -41,6 +41,10 @@ var (
 	ErrActive = errors.New("unit is not stopped")
 	// ErrStartLimit is returned by Start for a unit that was started too often (StartLimitBurst=).
 	ErrStartLimit = errors.New("start limit hit")
+	// ErrNotActive is returned by Reload for a unit that does not run.
+	ErrNotActive = errors.New("it is not active")
+	// ErrNoReload is returned by Reload for a unit that says of no way to be reloaded.
+	ErrNoReload = errors.New("it has no ExecReload=")
 )
 
 // ErrNotHeld is returned by Start for a unit of Singleton=strict while nobody has said that it may run (Holder).
@@ -60,7 +64,8 @@ type Holder interface {
 
 // Reloader is a runtime that can ask a running unit to read its configuration again (ExecReload=).
 type Reloader interface {
-	// Reload begins to reload an active unit. One without ExecReload= is an error.
+	// Reload reloads an active unit, or begins to where only the unit's log tells how it went. It returns ErrNotActive and
+	// ErrNoReload.
 	Reload(ctx context.Context, name string) error
 }
 

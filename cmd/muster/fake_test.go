@@ -211,6 +211,20 @@ func (f *smallFleet) Logs(_ context.Context, name string, o api.LogOptions, w io
 	return err
 }
 
+// Reload reloads units whose names say so.
+func (f *smallFleet) Reload(_ context.Context, name, _ string) ([]api.Reloaded, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.known(name); err != nil {
+		return nil, err
+	}
+	result := api.Reloaded{Unit: name, Host: "node-1"}
+	if !strings.HasPrefix(name, "reloads") {
+		result.Error = "it has no ExecReload="
+	}
+	return []api.Reloaded{result}, nil
+}
+
 // Fleet is fleet's API, on a machine whose ID is all ones.
 func (f *smallFleet) Fleet(_ context.Context, path string, into any) error {
 	f.mu.Lock()

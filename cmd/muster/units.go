@@ -24,6 +24,7 @@ type fleet interface {
 	Unit(ctx context.Context, name string) (api.Unit, error)
 	Why(ctx context.Context, name string) (api.Why, error)
 	Logs(ctx context.Context, name string, o api.LogOptions, w io.Writer) error
+	Reload(ctx context.Context, name, host string) ([]api.Reloaded, error)
 	PutUnit(ctx context.Context, u api.Unit) (api.Outcome, error)
 	DeleteUnit(ctx context.Context, name string) error
 	OrderHost(ctx context.Context, id string, order api.HostOrder) (api.Outcome, error)
@@ -44,7 +45,7 @@ A unit is known to the cluster once it is submitted, has a host once it is loade
             <-unload-          <--stop---
 
 Arguments are files or names of units that the cluster has. A name without a type is a .service; braces are expanded
-(web@{1..6}); stop, unload, restart, destroy, status and cat take patterns ('web@*').
+(web@{1..6}); stop, unload, restart, reload, destroy, status and cat take patterns ('web@*').
 
 The verbs are fleetctl's, with its flags; list-units, list-unit-files and list-machines print its columns. A template whose
 file says Replicas=N below [X-Muster] is loaded, started, stopped and unloaded like any unit.
@@ -74,7 +75,7 @@ func (c *cli) unitVerbs(top bool) []*cobra.Command {
 	if top {
 		return verbs
 	}
-	return append(verbs, c.loadCommand(), c.unloadCommand(), c.restartCommand(), c.listCommand(), c.unitStatusCommand(),
+	return append(verbs, c.loadCommand(), c.unloadCommand(), c.restartCommand(), c.reloadCommand(), c.listCommand(), c.unitStatusCommand(),
 		c.sshCommand(), c.verifyCommand(), c.listUnitsCommand(), c.listUnitFilesCommand(), c.listMachinesCommand())
 }
 

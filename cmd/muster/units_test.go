@@ -133,6 +133,20 @@ func TestUnitVerbs(t *testing.T) {
 			"there is no unit web@1.service",
 		},
 		{
+			"reload",
+			[]string{"reloads.service launched", "db.service launched"},
+			"units reload reloads", statusDone,
+			map[string]string{"reloads": "launched", "db": "launched"},
+			"reloads.service: reloaded on node-1\n",
+		},
+		{
+			"reload what cannot be",
+			[]string{"reloads.service launched", "db.service launched"},
+			"units reload db reloads", statusPartial,
+			map[string]string{"reloads": "launched", "db": "launched"},
+			"db.service on node-1: it has no ExecReload=",
+		},
+		{
 			"unload",
 			[]string{"db.service launched"},
 			"units unload db", statusDone,

@@ -159,11 +159,14 @@ func (u *unit) serve(r request) (end bool) {
 			return false
 		}
 	case r.what == reloaded:
-		if u.record.Phase != running || len(u.current.service.Exec.Reload) == 0 {
-			err = fmt.Errorf("cannot reload %s: it is %s or has no ExecReload", u.name, u.record.Phase)
-			break
+		switch {
+		case u.record.Phase != running:
+			err = fmt.Errorf("cannot reload %s: %w", u.name, runtime.ErrNotActive)
+		case len(u.current.service.Exec.Reload) == 0:
+			err = fmt.Errorf("cannot reload %s: %w", u.name, runtime.ErrNoReload)
+		default:
+			u.apply(event{kind: reloaded})
 		}
-		u.apply(event{kind: reloaded})
 	}
 	r.reply <- err
 	return end

@@ -36,6 +36,7 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"ReasonOfFailure", testReasonOfFailure},
 		{"Oneshot", testOneshot},
 		{"RestartOnFailure", testRestartOnFailure},
+		{"Reload", testReload},
 		{"CannotRunHere", testCannotRunHere},
 		{"NotLoaded", testNotLoaded},
 		{"UnloadOnlyAtRest", testUnloadOnlyAtRest},

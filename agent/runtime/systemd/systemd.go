@@ -278,18 +278,41 @@ func (rt *Runtime) Reload(ctx context.Context, name string) error {
 	var active, foreign bool
 	err := rt.with(name, func(u *unit) { active, foreign = u.ActiveState == "active", u.barred != "" })
 	if err == nil && (!active || foreign) {
-		err = errors.New("it is not active")
+		err = runtime.ErrNotActive
 	}
 	if err == nil {
-		var b *bus
-		if b, err = rt.link.get(ctx); err == nil {
-			_, err = b.ReloadUnitContext(ctx, name, "replace", nil)
-		}
+		err = rt.reload(ctx, name)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot reload %s: %w", name, err)
 	}
 	return nil
+}
+
+// reload waits until systemd has reloaded a unit.
+func (rt *Runtime) reload(ctx context.Context, name string) error {
+	b, err := rt.link.get(ctx)
+	if err != nil {
+		return err
+	}
+	_, result, err := rt.jobs.start(func() (int, error) { return b.ReloadUnitContext(ctx, name, "replace", nil) })
+	if isError(err, "org.freedesktop.systemd1.JobTypeNotApplicable") {
+		return runtime.ErrNoReload
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case how := <-result:
+		if how != "done" {
+			return fmt.Errorf("systemd says %s; the unit's log tells why", how)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-rt.ctx.Done():
+		return errClosed
+	}
 }
 
 // List implements runtime.Runtime.

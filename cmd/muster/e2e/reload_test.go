@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReload has a unit on every host read its configuration again where it runs, and refuses one that cannot.
+func TestReload(t *testing.T) {
+	c := sleepers(t, 2, 1, 0)
+	c.must("up", "--yes")
+	c.writeFile("units/every.service", "[Service]\nExecStart=/bin/sh -c 'trap \"echo read again\" HUP; while :; do sleep 1000 & wait $!; done'\n"+
+		"ExecReload=/bin/kill -HUP $MAINPID\n[X-Fleet]\nGlobal=true\n")
+	c.writeFile("units/deaf.service", napUnit)
+	c.must("start", "units/every.service", "units/deaf.service")
+	r := c.run(time.Minute, nil, "units", "reload", "every", "deaf")
+	if r.code != 3 || strings.Count(r.output(), "every.service: reloaded on node-") != 2 ||
+		!strings.Contains(r.output(), "it has no ExecReload= below [Service]; `muster units restart deaf.service` restarts it") {
+		t.Errorf("exit status %d, want 3\n%s", r.code, r.output())
+	}
+	for _, host := range []string{"node-1", "node-2"} {
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			out := c.must("logs", "every", "--host", host).output()
+			if strings.Contains(out, "read again") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("on %s nothing was read again:\n%s", host, out)
+				break
+			}
+			<-time.After(200 * time.Millisecond)
+		}
+	}
+}
