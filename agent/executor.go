@@ -248,6 +248,8 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 			state.Reason = f.err.Error()
 		} else if why := e.custody.withheld[s.Name]; why != "" {
 			state.Sub, state.Reason = store.SubCutOff, why
+		} else if e.startedElsewise(s) {
+			state.Reason = store.StartedElsewise
 		}
 		e.checks.tell(&state)
 		states = append(states, state)
@@ -262,4 +264,13 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	}
 	slices.SortFunc(states, func(a, b store.UnitState) int { return cmp.Compare(a.Name, b.Name) })
 	return states, nil
+}
+
+// startedElsewise says whether a unit that shall only be loaded runs, and was not started from here. mu is held.
+func (e *executor) startedElsewise(s runtime.Status) bool {
+	if _, ours := e.begun[s.Name]; ours || s.Active != "active" || e.desired == nil {
+		return false
+	}
+	i := slices.IndexFunc(e.desired.Units, func(u store.ScheduledUnit) bool { return u.Name == s.Name && u.Instances == nil })
+	return i >= 0 && e.desired.Units[i].Desired == store.DesiredLoaded
 }

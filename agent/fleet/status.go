@@ -358,10 +358,10 @@ func stateOf(want store.ScheduledUnit, s store.UnitState) (state, reason string)
 
 func running(want store.ScheduledUnit, s store.UnitState) (state, reason string) {
 	switch {
-	case want.Desired == store.DesiredLoaded && want.File != s.File:
-		return api.UnitStopping, cmp.Or(s.Reason, "about to stop")
+	case want.Desired == store.DesiredLoaded && s.Reason == store.StartedElsewise:
+		return api.UnitRunning, s.Reason
 	case want.Desired == store.DesiredLoaded:
-		return api.UnitRunning, cmp.Or(s.Reason, "loaded, and started by another unit or by somebody on its host")
+		return api.UnitStopping, cmp.Or(s.Reason, "about to stop")
 	case want.File != s.File:
 		return api.UnitStarting, cmp.Or(s.Reason, "about to restart with new contents")
 	case s.Sub == "exited":

@@ -241,7 +241,8 @@ func TestStates(t *testing.T) {
 		{"launched", "error", "inactive", "dead", "f", "no ExecStart", api.UnitFailed, "no ExecStart"},
 		{"launched", "not-found", "inactive", "dead", "f", "", api.UnitFailed, "not-found"},
 		{"loaded", "loaded", "inactive", "dead", "f", "", api.UnitStopped, ""},
-		{"loaded", "loaded", "active", "running", "f", "", api.UnitRunning, "loaded, and started by another unit or by somebody on its host"},
+		{"loaded", "loaded", "active", "running", "f", "", api.UnitStopping, "about to stop"},
+		{"loaded", "loaded", "active", "running", "f", store.StartedElsewise, api.UnitRunning, store.StartedElsewise},
 		{"loaded", "loaded", "active", "running", "old", "", api.UnitStopping, "about to stop"},
 	} {
 		state, reason := stateOf(store.ScheduledUnit{Name: "a.service", File: "f", Desired: c.desired},

@@ -10,6 +10,9 @@ const (
 	PartitionStrict Partition = "strict" // likewise, and never runs on two hosts, whatever fails (Singleton=strict)
 )
 
+// StartedElsewise is UnitState.Reason of a unit that is only loaded on its host and runs, because something else started it.
+const StartedElsewise = "loaded, and started by another unit or by somebody on its host"
+
 // SubCutOff is UnitState.Sub of a unit that is stopped because its host has no contact with the store. The word is not
 // systemd's.
 const SubCutOff = "cut-off"

@@ -30,7 +30,10 @@ type fakeFleet struct {
 	pace     time.Duration // between them
 	breaks   bool          // the connection ends after each of them
 	err      error         // instead of any of them
+	unit     api.Unit      // the one that is asked for
 }
+
+func (f *fakeFleet) Unit(context.Context, string) (api.Unit, error) { return f.unit, nil }
 
 func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool) error {
 	if f.err != nil {

@@ -19,8 +19,9 @@ import (
 // goal is what a verb wants of a unit, judged from the unit's entries in the status: several when it is global, none
 // when the cluster does not know it.
 type goal struct {
-	word  string // "running", for messages
-	judge func(entries []api.UnitStatus) verdict
+	word    string        // "running", for messages
+	desired store.Desired // what the cluster was told, "" if it shall forget the unit
+	judge   func(entries []api.UnitStatus) verdict
 }
 
 // verdict is where a unit is on its way to a goal.
@@ -34,11 +35,14 @@ const (
 
 // The goals of the verbs.
 var (
-	goalRunning = goal{"running", wants(store.DesiredLaunched, api.UnitRunning, api.UnitExited)}
-	goalLoaded  = goal{"loaded", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed, api.UnitRunning, api.UnitExited)}
-	goalStopped = goal{"stopped", wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed)}
-	goalIdle    = goal{"unloaded", idle}
-	goalGone    = goal{"destroyed", func(entries []api.UnitStatus) verdict {
+	goalRunning = goal{"running", store.DesiredLaunched, wants(store.DesiredLaunched, api.UnitRunning, api.UnitExited)}
+	goalLoaded  = goal{
+		"loaded", store.DesiredLoaded,
+		wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed, api.UnitRunning, api.UnitExited),
+	}
+	goalStopped = goal{"stopped", store.DesiredLoaded, wants(store.DesiredLoaded, api.UnitStopped, api.UnitFailed)}
+	goalIdle    = goal{"unloaded", store.DesiredInactive, idle}
+	goalGone    = goal{"destroyed", "", func(entries []api.UnitStatus) verdict {
 		if len(entries) == 0 {
 			return reached
 		}
@@ -69,8 +73,8 @@ func wants(desired store.Desired, good ...string) func([]api.UnitStatus) verdict
 			case e.Desired != string(desired):
 				return onItsWay
 			case slices.Contains(good, e.State):
-			case e.State == api.UnitFailed:
-				all = missed
+			case e.State == api.UnitFailed, desired == store.DesiredLoaded && e.State == api.UnitRunning:
+				all = missed // what something on the host started is not stopped
 			default:
 				return onItsWay
 			}
@@ -86,6 +90,9 @@ type waiting struct {
 	names []string
 	last  map[string][]api.UnitStatus
 	words map[string]words
+
+	astray    map[string]time.Time // since when the cluster wants something else of a unit than the goal
+	overtaken map[string]string    // what somebody else has told the cluster of a unit since
 }
 
 // words is what there is to say of a unit.
@@ -114,7 +121,10 @@ const (
 
 // waitUnits waits until all units have reached the goal or missed it, at most for timeout if that is not 0.
 func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, g goal, timeout time.Duration) ([]api.UnitStatus, error) {
-	w := &waiting{goal: g, tell: tell, names: names, last: map[string][]api.UnitStatus{}, words: map[string]words{}}
+	w := &waiting{
+		goal: g, tell: tell, names: names, last: map[string][]api.UnitStatus{}, words: map[string]words{},
+		astray: map[string]time.Time{}, overtaken: map[string]string{},
+	}
 	bounded, cancel := context.WithCancel(ctx)
 	if timeout > 0 {
 		bounded, cancel = context.WithTimeout(ctx, timeout)
@@ -124,7 +134,7 @@ func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, 
 	watch := make(chan error, 1)
 	var following sync.WaitGroup
 	following.Go(func() { watch <- follow(bounded, f, statuses) })
-	err := w.run(statuses, watch)
+	err := w.run(bounded, f, statuses, watch)
 	cancel()
 	following.Wait()
 	switch {
@@ -166,7 +176,7 @@ func follow(ctx context.Context, f fleet, statuses chan<- api.Status) error {
 }
 
 // run takes in statuses until there is nothing left to wait for or the watch has ended.
-func (w *waiting) run(statuses <-chan api.Status, watch <-chan error) error {
+func (w *waiting) run(ctx context.Context, f fleet, statuses <-chan api.Status, watch <-chan error) error {
 	remind := time.NewTicker(dwell / 4)
 	defer remind.Stop()
 	for {
@@ -177,6 +187,9 @@ func (w *waiting) run(statuses <-chan api.Status, watch <-chan error) error {
 			}
 		case now := <-remind.C:
 			w.say(now)
+			if w.ask(ctx, f, now); w.done() {
+				return nil
+			}
 		case err := <-watch:
 			return err
 		}
@@ -186,16 +199,49 @@ func (w *waiting) run(statuses <-chan api.Status, watch <-chan error) error {
 // look takes in a status and reports whether there is nothing left to wait for.
 func (w *waiting) look(s api.Status, now time.Time) (done bool) {
 	entries := entriesOf(s)
-	done = true
 	for _, name := range w.names {
 		w.last[name] = entries[name]
-		done = done && w.goal.judge(entries[name]) != onItsWay
+		w.follow(name, now)
 		if text := w.text(name); text != w.words[name].text {
 			w.words[name] = words{text: text, since: now}
 		}
 	}
 	w.say(now)
-	return done
+	return w.done()
+}
+
+// done says whether there is nothing left to wait for.
+func (w *waiting) done() bool {
+	return !slices.ContainsFunc(w.names, func(name string) bool { return w.judge(name) == onItsWay })
+}
+
+func (w *waiting) judge(name string) verdict {
+	if w.overtaken[name] != "" {
+		return missed
+	}
+	return w.goal.judge(w.last[name])
+}
+
+// follow notes since when the cluster has wanted something else of a unit. Who answers may only not have heard yet.
+func (w *waiting) follow(name string, now time.Time) {
+	other := func(e api.UnitStatus) bool { return w.goal.desired != "" && e.Desired != string(w.goal.desired) }
+	if !slices.ContainsFunc(w.last[name], other) {
+		delete(w.astray, name)
+	} else if _, since := w.astray[name]; !since {
+		w.astray[name] = now
+	}
+}
+
+// ask finds out whether somebody else has told the cluster something else of units that have been astray for a while.
+func (w *waiting) ask(ctx context.Context, f fleet, now time.Time) {
+	for _, name := range w.names {
+		if since, astray := w.astray[name]; !astray || now.Sub(since) < dwell || w.overtaken[name] != "" {
+			continue
+		}
+		if u, err := f.Unit(ctx, name); err == nil && u.Desired != string(w.goal.desired) {
+			w.overtaken[name] = u.Desired
+		}
+	}
 }
 
 // entriesOf is a status by unit. A template without an entry has those of its replicas that hosts are about to give up.
@@ -219,12 +265,12 @@ func entriesOf(s api.Status) map[string][]api.UnitStatus {
 func (w *waiting) say(now time.Time) {
 	there := 0
 	for _, name := range w.names {
-		if w.goal.judge(w.last[name]) == reached {
+		if w.judge(name) == reached {
 			there++
 		}
 	}
 	for _, name := range w.names {
-		v, said := w.goal.judge(w.last[name]), w.words[name]
+		v, said := w.judge(name), w.words[name]
 		if said.told || said.text == "" || v == onItsWay && now.Sub(said.since) < dwell {
 			continue
 		}
@@ -272,7 +318,7 @@ func (w *waiting) entries() []api.UnitStatus {
 func (w *waiting) result(timeout time.Duration) error {
 	var late, bad []string
 	for _, name := range w.names {
-		switch w.goal.judge(w.last[name]) {
+		switch w.judge(name) {
 		case onItsWay:
 			late = append(late, name)
 		case missed:
@@ -285,7 +331,7 @@ func (w *waiting) result(timeout time.Duration) error {
 	case len(late)+len(bad) == 0:
 		return nil
 	case len(bad) > 0:
-		text, hint = fmt.Sprintf("%s failed", few(bad)), fmt.Sprintf("`muster logs %s` shows what it printed", bad[0])
+		text, hint = w.whyMissed(bad)
 	default:
 		text = fmt.Sprintf("%s not %s after %v", few(late), w.goal.word, timeout)
 		hint = fmt.Sprintf("it goes on without this command; `muster why %s` tells what it waits for", late[0])
@@ -294,6 +340,20 @@ func (w *waiting) result(timeout time.Duration) error {
 		return partial(hint, "%s", text)
 	}
 	return failed(hint, "%s", text)
+}
+
+// whyMissed says why units will not get to their goal, and what to do.
+func (w *waiting) whyMissed(bad []string) (text, hint string) {
+	first := bad[0]
+	running := func(e api.UnitStatus) bool { return e.State == api.UnitRunning }
+	switch {
+	case w.overtaken[first] != "":
+		return fmt.Sprintf("%s is to be %s: somebody else has changed it meanwhile", first, w.overtaken[first]), "agree with them, and run it again"
+	case w.goal.desired == store.DesiredLoaded && slices.ContainsFunc(w.last[first], running):
+		return fmt.Sprintf("%s goes on: it is only loaded, and something on its host has started it", first),
+			"stop the timer, the socket or the unit that starts it, or take it off its host: `muster units unload " + first + "`"
+	}
+	return fmt.Sprintf("%s failed", few(bad)), fmt.Sprintf("`muster logs %s` shows what it printed", first)
 }
 
 // few names at most three.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,8 @@ func TestGoals(t *testing.T) {
 		{"stopped as a failure", goalStopped, []api.UnitStatus{unit("a", "h", "failed", "loaded", "")}, reached},
 		{"stopping", goalStopped, []api.UnitStatus{unit("a", "h", "stopping", "loaded", "")}, onItsWay},
 		{"not told to stop yet", goalStopped, []api.UnitStatus{unit("a", "h", "running", "launched", "")}, onItsWay},
+		{"started by something else", goalStopped, []api.UnitStatus{unit("a", "h", "running", "loaded", "")}, missed},
+		{"loaded for something else", goalLoaded, []api.UnitStatus{unit("a", "h", "running", "loaded", "")}, reached},
 		{"off its host", goalIdle, []api.UnitStatus{unit("a", "", "inactive", "inactive", "")}, reached},
 		{"gone", goalGone, nil, reached},
 		{"not gone", goalGone, []api.UnitStatus{unit("a", "h", "stopping", "inactive", "")}, onItsWay},
@@ -83,6 +86,34 @@ func TestWaitUnits(t *testing.T) {
 }
 
 // TestWaitUnitsGoesOn: when the host that answers is lost, another is asked.
+// TestWaitUnitsOvertaken: when somebody else starts what is to stop, or something on its host does, waiting has an end.
+func TestWaitUnitsOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stops, starts := unit("a", "h", "stopping", "loaded", ""), unit("a", "h", "running", "launched", "")
+		f := &fakeFleet{pace: time.Second, unit: api.Unit{Name: "a", Desired: "launched"}, statuses: []api.Status{
+			{Units: []api.UnitStatus{stops}},
+			{Units: []api.UnitStatus{starts}},
+			{Units: []api.UnitStatus{starts}},
+			{Units: []api.UnitStatus{starts}},
+			{Units: []api.UnitStatus{starts}},
+			{Units: []api.UnitStatus{starts}},
+		}}
+		began := time.Now()
+		_, err := waitUnits(t.Context(), f, func(change) {}, []string{"a"}, goalStopped, time.Minute)
+		if err == nil || !strings.Contains(err.Error(), "a is to be launched: somebody else has changed it meanwhile") {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		f = &fakeFleet{pace: time.Second, statuses: []api.Status{{Units: []api.UnitStatus{unit("a", "h", "running", "loaded", "")}}}}
+		_, err = waitUnits(t.Context(), f, func(change) {}, []string{"a"}, goalStopped, time.Minute)
+		if err == nil || !strings.Contains(err.Error(), "a goes on: it is only loaded, and something on its host has started it") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestWaitUnitsGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{breaks: true, statuses: []api.Status{
