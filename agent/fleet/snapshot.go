@@ -140,7 +140,7 @@ func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sam
 			}
 		}
 	}
-	replicas := map[site]instances.Set{} // placed by their own names
+	replicas := map[site]instances.Set{}
 	for name, id := range after.Placed {
 		if _, own := v.Units[name]; own {
 			r.addUnit(name, id)
@@ -149,10 +149,9 @@ func (v View) Schedules(after schedule.Snapshot, global map[string][]string, sam
 			replicas[at] = replicas[at].Union(instances.Of(instances.Range{First: n, Last: n}))
 		}
 	}
-	for _, span := range after.Spans {
+	for _, span := range after.Spans { // of a host two, if a rollout has changed some of its replicas
 		at := site{span.Host, span.Template}
-		r.addReplicas(at, span.Instances.Union(replicas[at]))
-		delete(replicas, at)
+		replicas[at] = replicas[at].Union(span.Instances)
 	}
 	for at, set := range replicas {
 		r.addReplicas(at, set)
