@@ -39,7 +39,9 @@ func (b *Bootstrap) Run(ctx context.Context, fence store.Guard) error {
 			return fmt.Errorf("cannot write the first roster: %w", err)
 		}
 	}
-	data, err := store.Marshal(b.Cluster)
+	cluster := b.Cluster
+	cluster.Fresh = true
+	data, err := store.Marshal(cluster)
 	if err != nil {
 		return err
 	}

@@ -37,11 +37,12 @@ func (s *Scheduler) Run(ctx context.Context, fence store.Guard) error {
 	if err := s.await(ctx); err != nil {
 		return err
 	}
-	absent := newAbsences()
+	absent, begun := newAbsences(), &beginnings{}
 	between := pause.New(longestPause)
 	for {
 		round := &schedulerRound{
 			Scheduler: s, fence: fence, rules: fleet.NewRules(), unseen: map[string]change{}, alarm: newAlarm(), absent: absent,
+			begun: begun,
 		}
 		err := store.Follow(ctx, punctual{doubting{s.Store}, round.alarm}, schedulingPrefixes, pace, func(t *store.Tables) error {
 			return round.step(ctx, fleet.View{Tables: t})
@@ -82,6 +83,7 @@ type schedulerRound struct {
 	rules  *fleet.Rules
 	unseen map[string]change // what was written and has not come back yet, by host
 	absent *absences
+	begun  *beginnings
 	wrote  bool
 	alarm  alarm // when an order of operators is due, or strict units of a lost host may move
 }
@@ -101,7 +103,11 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 	}
 	now := time.Now()
 	gone, due := s.absent.gone(v, now)
-	s.alarm.set(earlier(v.NextDeadline(now), due))
+	grown, again := s.begun.age(v.Cluster.Record, now)
+	if grown {
+		return s.grown(ctx, v)
+	}
+	due = earlier(earlier(v.NextDeadline(now), due), again)
 	snapshot := v.Snapshot(rules, now)
 	decisions := schedule.Decide(snapshot)
 	after := schedule.After(snapshot, decisions)
@@ -110,7 +116,9 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 		return err
 	}
 	after = schedule.After(after, moves)
-	changes := diff(v, v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun, gone))
+	want := v.Schedules(after, schedule.GlobalHosts(after), s.rules.SameRun, gone)
+	s.alarm.set(earlier(due, s.begun.complete(v, want, now)))
+	changes := diff(v, want)
 	if len(changes) == 0 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/musterhq/muster/agent/api"
@@ -33,6 +34,9 @@ func (v View) handover(after schedule.Snapshot, gone map[string]bool) handover {
 			h.alone[name] = true
 		}
 	}
+	if v.Cluster.Record.Fresh {
+		maps.Copy(h.stays, h.unscheduled())
+	}
 	for id, entry := range v.Schedule {
 		for _, u := range entry.Record.Units {
 			if u.Instances == nil && h.concerns(u) && v.Bad[store.UnitKey(u.Name)] == nil {
@@ -41,6 +45,18 @@ func (v View) handover(after schedule.Snapshot, gone map[string]bool) handover {
 		}
 	}
 	return h
+}
+
+// unscheduled are the strict units that no schedule has. While the store is fresh they may run by one that was lost with what
+// was there before.
+func (h handover) unscheduled() map[string]bool {
+	units := maps.Clone(h.alone)
+	for _, entry := range h.Schedule {
+		for _, u := range entry.Record.Units {
+			delete(units, u.Name)
+		}
+	}
+	return units
 }
 
 // concerns says whether a scheduled unit is strict, or was when the host was told of it.
@@ -109,6 +125,14 @@ func (v View) Awaited() []string {
 		}
 	}
 	return ids
+}
+
+// waits says why a unit that fits somewhere is on no host.
+func (v View) waits(u store.UnitRecord) string {
+	if v.Cluster.Record.Fresh && u.Partition == store.PartitionStrict {
+		return "the store was empty moments ago, and a host may still run it by what that had before (Singleton=strict)"
+	}
+	return "waits to be scheduled"
 }
 
 // departure says how a strict unit is that may run nowhere else until a host has given it up.

@@ -301,7 +301,7 @@ func (v View) nowhere(name string, u store.UnitRecord, pending map[string]string
 	s := api.UnitStatus{Name: name, Desired: string(u.Desired), State: api.UnitInactive}
 	if u.Desired != store.DesiredInactive {
 		s.State = api.UnitPending
-		s.Reason = cmp.Or(pending[name], "waits to be scheduled")
+		s.Reason = cmp.Or(pending[name], v.waits(u))
 	} else if unitfile.IsTemplate(name) {
 		return nil
 	}
