@@ -57,7 +57,7 @@ func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
 		}
 	}
 	c.known = known
-	c.Watch(targets)
+	c.Watch(ctx, targets)
 }
 
 // file is the unit file with a hash, if there is a health check in it. mu is held.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/agent/health"
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/runtime/process"
 	"github.com/musterhq/muster/cluster/roster"
@@ -28,7 +29,9 @@ type Managers struct {
 	Now     func() time.Time // of the wall clock
 	// Clock is guard.Now: it never goes back, and goes on while the machine sleeps.
 	Clock func() time.Duration
-	Log   *slog.Logger
+	// Exec makes the health checks that are commands. Nil runs them as processes of the host.
+	Exec health.Exec
+	Log  *slog.Logger
 
 	processes  process.Config // how health checks that are commands are run
 	containers containers
@@ -48,9 +51,13 @@ func (m *Managers) assemble() {
 		writing: make(chan struct{}, 1),
 	}
 	kept := files{dir: filepath.Join(m.Root, filesPath), store: m.Store}
+	checks := newChecks(kept, m.processes, m.Log)
+	if m.Exec != nil {
+		checks.Checker = health.New(m.Exec)
+	}
 	m.executor = &executor{
 		store: m.Store, id: m.HostID, runtime: m.Runtime, log: m.Log, changed: m.reporter.changed.raise,
-		files: kept, checks: newChecks(kept, m.processes, m.Log),
+		files: kept, checks: checks,
 		last:    lastSchedule{path: filepath.Join(m.Root, schedulePath)},
 		started: startedUnits{path: filepath.Join(m.Root, startedPath), boot: m.Facts.BootID},
 		contact: contact, gaveUp: m.herald.gaveUp, look: newSignal(), again: newSignal(),

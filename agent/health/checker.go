@@ -3,10 +3,10 @@ package health
 import (
 	"container/heap"
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster/agent/pause"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -59,7 +59,7 @@ func (c *Checker) Changed() <-chan struct{} { return c.changed }
 
 // Watch says which units to ask from now on. What is known of those that are asked already stays known, unless they were
 // started anew since.
-func (c *Checker) Watch(targets []Target) {
+func (c *Checker) Watch(ctx context.Context, targets []Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := make(map[string]*tracked, len(targets))
@@ -67,7 +67,7 @@ func (c *Checker) Watch(targets []Target) {
 	for _, t := range targets {
 		was := c.targets[t.Unit]
 		if was == nil || !was.same(t) {
-			was = &tracked{Target: t, due: time.Now().Add(first(t.Check))}
+			was = &tracked{Target: t, due: time.Now().Add(first(t.Check, pause.Random(ctx, t.Check.Interval)))}
 			heap.Push(&c.queue, was)
 			news = true
 		}
@@ -174,7 +174,7 @@ func (c *Checker) ask(ctx context.Context, t *tracked) {
 	defer c.mu.Unlock()
 	was := t.state
 	t.state = Next(t.Check, was, reason, began.Sub(t.Since))
-	t.due = time.Now().Add(pause(t.Check, t.state, rand.Float64()))
+	t.due = time.Now().Add(wait(t.Check, t.state, pause.Random(ctx, t.Check.Interval)))
 	heap.Push(&c.queue, t)
 	if was.Word != t.state.Word || was.Reason != t.state.Reason {
 		raise(c.changed)

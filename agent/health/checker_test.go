@@ -83,21 +83,21 @@ func TestCheckerFollowsAUnit(t *testing.T) {
 		expect(0, "")
 		p.set("a", true)
 		one := target("a")
-		c.Watch([]Target{one})
+		c.Watch(t.Context(), []Target{one})
 		expect(0, store.HealthStarting)
 		expect(20*time.Second, store.HealthStarting)
 		p.set("a", false)
 		expect(2*time.Second, store.HealthHealthy)
 		p.set("a", true)
-		c.Watch([]Target{one, target("b")})
+		c.Watch(t.Context(), []Target{one, target("b")})
 		expect(15*time.Second, store.HealthHealthy)
 		expect(30*time.Second, store.HealthUnhealthy)
 		if unwell := c.Unwell(); unwell != nil {
 			t.Errorf("%v are to be restarted, and nobody said so", unwell)
 		}
-		c.Watch([]Target{target("a")}) // it was started anew
+		c.Watch(t.Context(), []Target{target("a")}) // it was started anew
 		expect(0, store.HealthStarting)
-		c.Watch(nil)
+		c.Watch(t.Context(), nil)
 		expect(time.Minute, "")
 		if was := p.asked["a"]; was > 60 {
 			t.Errorf("asked %d times", was)
@@ -108,7 +108,7 @@ func TestCheckerFollowsAUnit(t *testing.T) {
 // TestCheckerTellsOfChangesAlone: a unit that stays as it is wakes nobody.
 func TestCheckerTellsOfChangesAlone(t *testing.T) {
 	inTime(t, &patients{}, func(c *Checker) {
-		c.Watch([]Target{target("a")})
+		c.Watch(t.Context(), []Target{target("a")})
 		told := 0
 		for range 600 {
 			time.Sleep(time.Second)
@@ -130,7 +130,7 @@ func TestUnwell(t *testing.T) {
 		p.set("a", true)
 		a, b := target("a"), target("b")
 		a.Check.Restart, b.Check.Restart = true, true
-		c.Watch([]Target{a, b})
+		c.Watch(t.Context(), []Target{a, b})
 		time.Sleep(2 * time.Minute)
 		if got := fmt.Sprint(c.Unwell()); got != "map[a:exit status 1]" {
 			t.Error(got)
@@ -147,7 +147,7 @@ func TestManyUnits(t *testing.T) {
 		for i := range 1000 {
 			all = append(all, target(fmt.Sprint(i)))
 		}
-		c.Watch(all)
+		c.Watch(t.Context(), all)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		p.mu.Lock()

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/musterhq/muster/agent/unitfile"
@@ -41,16 +40,16 @@ const soon = time.Second
 // spread is by which part an interval may be off.
 const spread = 0.1
 
-// pause is how long to wait until the next check. random is from 0 to 1.
-func pause(c unitfile.HealthCheck, s State, random float64) time.Duration {
-	wait := c.Interval
+// wait is how long to wait until the next check. random is from 0 to 1.
+func wait(c unitfile.HealthCheck, s State, random float64) time.Duration {
+	mean := c.Interval
 	if s.Word == "" || s.Word == store.HealthStarting {
-		wait = min(wait, soon)
+		mean = min(mean, soon)
 	}
-	return time.Duration(float64(wait) * (1 - spread + 2*spread*random))
+	return time.Duration(float64(mean) * (1 - spread + 2*spread*random))
 }
 
-// first is how long to wait until the first check.
-func first(c unitfile.HealthCheck) time.Duration {
-	return time.Duration(rand.Float64() * float64(min(c.Interval, soon)))
+// first is how long to wait until the first check, likewise.
+func first(c unitfile.HealthCheck, random float64) time.Duration {
+	return time.Duration(random * float64(min(c.Interval, soon)))
 }

@@ -80,10 +80,10 @@ func TestNextHoldsItsWord(t *testing.T) {
 	})
 }
 
-func TestPause(t *testing.T) {
+func TestWait(t *testing.T) {
 	c := unitfile.HealthCheck{Interval: 10 * time.Second}
 	got := []time.Duration{
-		pause(c, State{}, 0.5), pause(c, State{Word: store.HealthHealthy}, 0), pause(c, State{Word: store.HealthUnhealthy}, 1),
+		wait(c, State{}, 0.5), wait(c, State{Word: store.HealthHealthy}, 0), wait(c, State{Word: store.HealthUnhealthy}, 1),
 	}
 	want := []time.Duration{time.Second, 9 * time.Second, 11 * time.Second}
 	if d := cmp.Diff(want, got); d != "" {

@@ -38,11 +38,15 @@ func With(ctx context.Context, c Chance) context.Context {
 }
 
 func spread(ctx context.Context, mean time.Duration) time.Duration {
-	off := rand.Float64()
+	return time.Duration((0.5 + Random(ctx, mean)) * float64(mean))
+}
+
+// Random is from 0 to below 1: what decides how far a wait of about mean is off, for those who wait by themselves.
+func Random(ctx context.Context, mean time.Duration) float64 {
 	if c, ok := ctx.Value(chanceKey{}).(Chance); ok {
-		off = c(mean)
+		return c(mean)
 	}
-	return time.Duration((0.5 + off) * float64(mean))
+	return rand.Float64()
 }
 
 // Reset begins the series anew, after an attempt that succeeded.

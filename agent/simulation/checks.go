@@ -18,8 +18,10 @@ import (
 type checks struct {
 	*world
 	versions map[string][]*version // schedules by host ID, ascending
-	rules    map[string]unitfile.Requirements
+	traits   map[string]traits     // by unit and contents
 	reader   *fleet.Rules
+	rolls    *rolls
+	balance  store.RebalanceRecord
 	away     map[string]loss // units whose host is lost, by name
 	lastBad  time.Duration
 	why      string
@@ -34,14 +36,15 @@ type version struct {
 
 // loss is when a unit's host was lost.
 type loss struct {
-	at   time.Duration
-	from *machine
+	at    time.Duration
+	from  *machine
+	alone bool
 }
 
 func newChecks(w *world) *checks {
 	return &checks{
-		world: w, versions: map[string][]*version{}, rules: map[string]unitfile.Requirements{}, reader: fleet.NewRules(),
-		away: map[string]loss{},
+		world: w, versions: map[string][]*version{}, traits: map[string]traits{}, reader: fleet.NewRules(),
+		away: map[string]loss{}, rolls: &rolls{world: w, now: map[string]*rolling{}},
 	}
 }
 
@@ -84,6 +87,11 @@ func (c *checks) changed(change store.Change) {
 	}
 	if len(hosts) > 0 {
 		c.schedules()
+		c.rolls.schedules()
+	}
+	if is := c.server.tables.Rebalance.Record; !is.At.Equal(c.balance.At) || is.Left != c.balance.Left {
+		c.rolls.batch(c.balance, is)
+		c.balance = is
 	}
 }
 
@@ -139,22 +147,15 @@ func (c *checks) conflict(r unitfile.Requirements, name string) bool {
 
 // rulesOf are a unit's rules by the file with which it is scheduled.
 func (c *checks) rulesOf(u store.ScheduledUnit) unitfile.Requirements {
-	key := u.Name + " " + u.File
-	r, known := c.rules[key]
-	if !known {
-		file, _, err := unitfile.Parse(u.Name, []byte(c.files[u.File]))
-		if err != nil {
-			c.fail("the simulation cannot read %s: %v", u.Name, err)
-		}
-		r, _ = file.Requirements(u.Name)
-		c.rules[key] = r
-	}
-	return r
+	return c.traitsOf(u.Name, u.File).rules
 }
 
 // stopping checks that a unit is stopped for a reason: since it was started its host was told of a schedule that wants it
 // otherwise.
 func (c *checks) stopping(m *machine, k *unit) {
+	if c.mayStop(m, k) {
+		return
+	}
 	for _, v := range m.told[max(0, k.basis):] {
 		u, there := v.units[k.Name]
 		if !there || u.Desired != store.DesiredLaunched || u.File != k.RunningHash {
@@ -172,7 +173,7 @@ func (c *checks) lose(f *fault) {
 	for _, m := range f.lost {
 		for name, u := range c.current(m) {
 			if k := m.runtime.known[name]; k != nil && k.Active == "active" && u.Desired == store.DesiredLaunched && !c.rulesOf(u).Global {
-				c.away[name] = loss{at: c.elapsed(), from: m}
+				c.away[name] = loss{at: c.elapsed(), from: m, alone: k.alone}
 			}
 		}
 	}
@@ -191,15 +192,31 @@ func (c *checks) current(m *machine) map[string]store.ScheduledUnit {
 }
 
 // active notes that a unit runs.
-func (c *checks) active(m *machine, name string) {
-	if was, lost := c.away[name]; lost && was.from != m {
-		delete(c.away, name)
-		c.result.Failovers = append(c.result.Failovers, c.elapsed()-was.at)
+func (c *checks) active(m *machine, k *unit) {
+	if was, lost := c.away[k.Name]; lost && was.from != m {
+		delete(c.away, k.Name)
+		c.failedOver(k.Name, k.alone, c.elapsed()-was.at)
+	}
+	c.rolls.active(m, k)
+}
+
+func (c *checks) failedOver(name string, alone bool, took time.Duration) {
+	if alone {
+		c.result.Strict = append(c.result.Strict, took)
+	} else {
+		c.result.Failovers = append(c.result.Failovers, took)
+	}
+	if took > c.result.Worst {
+		c.result.Worst, c.result.WorstUnit = took, name
 	}
 }
 
-// late is when a unit that fits elsewhere should run there.
-const late = lease + 5*time.Second
+// late is when a unit that fits elsewhere should run there, and lateStrict when one should of which there may be only one:
+// its host goes on for as long again as the session lives.
+const (
+	late       = lease + 5*time.Second
+	lateStrict = 2*lease + 5*time.Second
+)
 
 // disturbed ends the measurement: with two things at once it would say nothing. Those that are late by then count.
 func (c *checks) disturbed() {
@@ -216,9 +233,13 @@ func (c *checks) disturbed() {
 	for _, name := range slices.Sorted(maps.Keys(c.away)) {
 		took := c.elapsed() - c.away[name].at
 		template, _ := unitfile.Template(name)
-		if took > late && !waiting[name] && !waiting[template] {
+		bound := late
+		if c.away[name].alone {
+			bound = lateStrict
+		}
+		if took > bound && !waiting[name] && !waiting[template] {
 			c.tell("%s has not come elsewhere", name)
-			c.result.Failovers = append(c.result.Failovers, took)
+			c.failedOver(name, c.away[name].alone, took)
 		}
 	}
 	clear(c.away)
@@ -262,6 +283,9 @@ func (c *checks) atEnd() {
 // unconverged says what is not as it should be, "" if all is: the schedule is what it would be if it were decided anew,
 // each host runs what its schedule has and nothing else, and the store knows.
 func (c *checks) unconverged() string {
+	if why := c.rolls.unfinished(); why != "" {
+		return why
+	}
 	view, snapshot, decisions := c.decide()
 	after := schedule.After(snapshot, decisions)
 	want := view.Schedules(after, schedule.GlobalHosts(after), c.reader.SameRun, nil)
@@ -275,8 +299,11 @@ func (c *checks) unconverged() string {
 		if there != wanted || !slices.EqualFunc(entry.Record.Units, record.Units, store.ScheduledUnit.Equal) {
 			return "the schedule of " + m.host.Name + " is not what it should be"
 		}
+		if !there && len(snapshot.Units) > 0 {
+			return m.host.Name + " was told nothing since the store was emptied"
+		}
 		if !there {
-			continue // it was told nothing since the store was emptied, and goes on as it is
+			continue
 		}
 		if why := c.astray(m, entry.Record, view.States[id].Record); why != "" {
 			return m.host.Name + ": " + why

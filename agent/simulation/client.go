@@ -89,7 +89,7 @@ func (c *client) RangeStale(ctx context.Context, prefix string) (store.View, err
 
 func (c *client) view(ctx context.Context, label, prefix string, quorum bool) (store.View, error) {
 	m := c.process.machine
-	return call(ctx, c, label, quorum, func() (store.View, error) { return c.server.memory.Range(c.ctx, prefix) },
+	return call(ctx, c, label, quorum, func() (store.View, error) { return c.server.read(prefix, m) },
 		func(view store.View) {
 			if prefix == store.ScheduleKey(m.host.ID) {
 				m.hear(view.Revision)

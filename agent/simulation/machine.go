@@ -38,6 +38,9 @@ type machine struct {
 	paused     int // all of the machine is
 	off        int
 
+	heard time.Duration // when the last sign of life that was answered was sent
+	able  time.Duration // since when musterd has done what it can
+
 	stopped []func()   // what happens on the machine once it is not paused
 	told    []*version // the schedules that musterd was told, in its order
 }
@@ -54,6 +57,9 @@ type process struct {
 	held    []func() // what reaches it once it is neither frozen nor paused
 
 	sessions []*session
+
+	until time.Duration // when strict units are killed, as it said last; guarded by units.mu
+	file  int           // of the guard's, that it wrote to; likewise
 }
 
 // do has something happen to a process at once, or when it is not frozen any more.
@@ -86,6 +92,7 @@ func (m *machine) thaw() {
 		for _, f := range late {
 			f()
 		}
+		m.check.awake(m)
 	}
 	if p := m.process; p != nil && m.frozen+m.paused == 0 {
 		late := p.held
@@ -107,11 +114,11 @@ func (m *machine) start() {
 		machine: m, number: m.started, cancel: cancel, dead: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	p.client = &client{world: m.world, process: p}
-	m.process, m.touched = p, true
+	m.process, m.touched, m.heard = p, true, max(m.heard, m.elapsed())
 	m.tell("%s: musterd starts", m.host.Name)
 	managers := &agent.Managers{
 		Store: p.client, Runtime: supervised{units: m.runtime, process: p}, HostID: m.host.ID, Lease: lease, Root: m.dir(),
-		Now: m.wall, Clock: m.clock, Log: m.log,
+		Now: m.wall, Clock: m.clock, Exec: p.ask, Log: m.log,
 		Facts: roster.Facts{Hostname: m.host.Name, CPUs: hostCPUs, MemoryBytes: hostMemory, BootID: fmt.Sprint(m.boot)},
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -133,10 +140,12 @@ func (m *machine) leader(p *process) *control.Leader {
 		Roster: m.roster(), Log: m.log,
 	}
 	scheduler := &control.Scheduler{Store: p.client, Log: m.log}
+	rebalancer := &control.Rebalancer{Store: p.client, Log: m.log}
+	roller := &control.Roller{Store: p.client, Now: m.wall, Log: m.log}
 	janitor := &control.Janitor{Store: p.client, Now: m.wall, Log: m.log}
 	return &control.Leader{
 		Store: p.client, Candidate: m.host.Name, First: first.Run, Log: m.log,
-		Duties: []control.Duty{scheduler.Run, func(ctx context.Context, fence store.Guard) error {
+		Duties: []control.Duty{scheduler.Run, rebalancer.Run, roller.Run, func(ctx context.Context, fence store.Guard) error {
 			for { // more often than Janitor.Run, since a run is short
 				if err := pause.For(ctx, 40*time.Second); err != nil {
 					return err
@@ -183,7 +192,13 @@ func (m *machine) quit() {
 func (m *machine) wall() time.Time { return time.Now().Add(m.offset) }
 
 // clock is the machine's that never goes back, and goes on while the machine is paused.
-func (m *machine) clock() time.Duration { return time.Duration(float64(m.elapsed()) * m.rate) }
+func (m *machine) clock() time.Duration {
+	reading := time.Duration(float64(m.elapsed()) * m.rate)
+	if m.Mutant == WallClock {
+		reading += m.offset
+	}
+	return reading
+}
 
 // dir is the machine's disk.
 func (m *machine) dir() string { return filepath.Join(m.Dir, m.host.Name) }

@@ -16,16 +16,107 @@ const (
 	EmptyStops  Mutant = "a schedule that is gone is taken for an empty one"
 	LosesEvents Mutant = "what changes during a partition is not told after it"
 	LosesWrites Mutant = "writes are acknowledged and lost"
+
+	// Of units of Singleton=strict.
+	NoGuard     Mutant = "nobody kills strict units for a musterd that is frozen or gone"
+	LateStart   Mutant = "a strict unit starts without a look at the clock"
+	WallClock   Mutant = "hosts measure time by the wall clock"
+	FromAnswer  Mutant = "a host counts its hold from the answer to its sign of life, not from when it sent it"
+	IgnoresHold Mutant = "the leader does not wait until a host cannot go on"
+	NotLeft     Mutant = "the leader does not wait until a host has told that it gave a unit up"
+	Forfeits    Mutant = "the leader takes strict units from a host that is back"
+	OldReads    Mutant = "a schedule that is read is the one before, and passes for the latest"
 )
 
 // Mutants are all of them.
-var Mutants = []Mutant{NoFence, EmptyStops, LosesEvents, LosesWrites}
+var Mutants = []Mutant{
+	NoFence, EmptyStops, LosesEvents, LosesWrites,
+	NoGuard, IgnoresHold, NotLeft, OldReads,
+}
+
+// without is a commit that lacks some guards.
+func without(c store.Commit, drop func(store.Guard) bool) store.Commit {
+	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), drop)
+	return c
+}
 
 // unfenced is a leader's commit without its fence.
 func unfenced(c store.Commit) store.Commit {
-	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool {
-		return strings.HasPrefix(g.Key, store.PrefixLeader) && !strings.HasPrefix(c.Ops[0].Key, store.PrefixLeader)
-	})
+	if strings.HasPrefix(c.Ops[0].Key, store.PrefixLeader) {
+		return c
+	}
+	return without(c, func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixLeader) })
+}
+
+// rash is a commit of schedules that does not demand that hosts have no session.
+func rash(c store.Commit) store.Commit {
+	if !strings.HasPrefix(c.Ops[0].Key, store.PrefixSchedule) {
+		return c
+	}
+	return without(c, func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixAlive) })
+}
+
+// impatient is a commit in which hosts say of themselves that they hold strict units for no time, and have given up what
+// they are to give up.
+func (s *server) impatient(c store.Commit) store.Commit {
+	c.Ops = slices.Clone(c.Ops)
+	for i, op := range c.Ops {
+		id, is := store.KeyName(store.PrefixHosts, op.Key)
+		record, err := store.Unmarshal[store.HostRecord](op.Value)
+		if !is || err != nil {
+			continue
+		}
+		if s.Mutant == IgnoresHold {
+			record.HoldMillis = 1
+		}
+		if s.Mutant == NotLeft {
+			record.Left = s.leaving(id)
+		}
+		if c.Ops[i].Value, err = store.Marshal(record); err != nil {
+			s.fail("the simulation cannot write: %v", err)
+		}
+	}
+	return c
+}
+
+// leaving are the units that a host was told to give up.
+func (s *server) leaving(id string) map[string]int64 {
+	left := map[string]int64{}
+	for _, u := range s.tables.Schedule[id].Record.Units {
+		if u.Leaving != 0 {
+			left[u.Name] = u.Leaving
+		}
+	}
+	return left
+}
+
+// disregard has the records of hosts say that they gave up whatever a commit tells them to give up.
+func (s *server) disregard(c store.Commit) {
+	for _, op := range c.Ops {
+		id, is := store.KeyName(store.PrefixSchedule, op.Key)
+		if host, known := s.tables.Hosts[id]; is && known && len(s.leaving(id)) > 0 {
+			record := host.Record
+			record.Left = s.leaving(id)
+			data, err := store.Marshal(record)
+			if err != nil {
+				s.fail("the simulation cannot write: %v", err)
+				return
+			}
+			s.write(store.Put(store.HostKey(id), data))
+		}
+	}
+}
+
+// mutated is a commit as the run's mutant makes it.
+func (s *server) mutated(c store.Commit) store.Commit {
+	switch s.Mutant {
+	case NoFence:
+		return unfenced(c)
+	case Forfeits:
+		return rash(c)
+	case IgnoresHold, NotLeft:
+		return s.impatient(c)
+	}
 	return c
 }
 

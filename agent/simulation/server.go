@@ -33,10 +33,8 @@ func (s *server) close() { _ = s.memory.Close() }
 // commit writes what a process asks for, which must be in its right.
 func (s *server) commit(p *process, c store.Commit) (int64, error) {
 	right := s.check.right(c)
-	switch {
-	case s.Mutant == NoFence:
-		c = unfenced(c)
-	case s.Mutant == LosesWrites && s.rng.IntN(20) == 0:
+	c = s.mutated(c)
+	if s.Mutant == LosesWrites && s.rng.IntN(20) == 0 {
 		return s.tables.Revision, nil
 	}
 	revision, err := s.memory.Commit(s.ctx, c)
@@ -47,6 +45,9 @@ func (s *server) commit(p *process, c store.Commit) (int64, error) {
 		s.fail("%s: %s", p.machine.host.Name, right)
 	}
 	s.spread()
+	if s.Mutant == NotLeft {
+		s.disregard(c)
+	}
 	return revision, nil
 }
 
@@ -113,4 +114,21 @@ func digest(data []byte) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write(data)
 	return h.Sum32()
+}
+
+// read returns what is below a prefix, for a machine that asks.
+func (s *server) read(prefix string, m *machine) (store.View, error) {
+	view, err := s.memory.Range(s.ctx, prefix)
+	if s.Mutant != OldReads || prefix != store.ScheduleKey(m.host.ID) {
+		return view, err
+	}
+	view.Items = nil
+	for _, c := range s.log[:max(0, len(s.log)-20)] {
+		for _, e := range c.Events {
+			if e.Key == prefix && !e.Deleted {
+				view.Items = []store.Item{e.Item}
+			}
+		}
+	}
+	return view, err
 }

@@ -86,6 +86,7 @@ func (c *client) NewSession(ctx context.Context, ttl time.Duration) (store.Sessi
 	s := &session{client: c, grant: grant, ttl: ttl, renewed: sent, done: make(chan struct{})}
 	return s, aside(ctx, c.process, fmt.Sprint("keep session ", grant.id), func() {
 		c.process.sessions = append(c.process.sessions, s)
+		s.heard(sent)
 		s.keep()
 	})
 }
@@ -151,6 +152,9 @@ func (s *session) renew(since time.Duration) {
 		s.after(m.delay(), func() {
 			s.process.do(func() {
 				if s.answered(sent, lost) {
+					if s.Mutant == FromAnswer {
+						stamp, tell = s.observed()
+					}
 					tell(stamp)
 				}
 			})
@@ -166,10 +170,18 @@ func (s *session) answered(sent time.Duration, lost bool) bool {
 		s.end("the store does not know it")
 	case sent > s.renewed:
 		s.renewed = sent
+		s.heard(sent)
 		s.keep()
 		return true
 	}
 	return false
+}
+
+// heard notes when the store was heard last by the machine, in a session of the host's own.
+func (s *session) heard(sent time.Duration) {
+	if m := s.process.machine; s.ttl == sessionTTL {
+		m.heard = max(m.heard, sent)
+	}
 }
 
 func (s *session) end(why string) {

@@ -3,11 +3,13 @@ package simulation
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster/agent/health"
 	"github.com/musterhq/muster/agent/runtime"
 )
 
@@ -18,17 +20,25 @@ type units struct {
 
 	mu    sync.Mutex
 	known map[string]*unit // guarded by mu, and changed at the world's turn only
+	guard watchman         // guarded by mu
 }
 
 // unit is one unit. It has processes from its start until it has stopped.
 type unit struct {
 	runtime.Status
 	alive   bool
+	run     int // grows with each start
 	basis   int // which schedule its host was told last when it was started
 	waiting []func()
+
+	strict bool // what is loaded is Singleton=strict
+	alone  bool // what runs is
+	well   bool // what a health check of it says
 }
 
-func newUnits(m *machine) *units { return &units{machine: m, known: map[string]*unit{}} }
+func newUnits(m *machine) *units {
+	return &units{machine: m, known: map[string]*unit{}, guard: newWatchman()}
+}
 
 // supervised is a machine's units as one musterd sees them.
 type supervised struct {
@@ -64,7 +74,7 @@ func (s supervised) Load(ctx context.Context, u runtime.Unit) error {
 			if k.Load == "" {
 				k.Status = runtime.Status{Name: u.Name, Load: "loaded", Active: "inactive", Sub: "dead", Since: time.Now()}
 			}
-			k.Hash = u.Hash
+			k.Hash, k.strict = u.Hash, u.File.Muster(u.Name).Strict
 		})
 		done(nil)
 	})
@@ -77,8 +87,7 @@ func (s supervised) Start(ctx context.Context, name string) error {
 			return
 		}
 		s.whenStopped(name, func() {
-			s.begin(name)
-			done(nil)
+			done(s.begin(name))
 		})
 	})
 }
@@ -93,24 +102,36 @@ func (u *units) whenStopped(name string, then func()) {
 }
 
 // begin has a unit run.
-func (u *units) begin(name string) {
-	m := u.machine
-	if k := u.known[name]; k == nil || k.alive {
-		return
+func (s supervised) begin(name string) error {
+	m := s.machine
+	k := s.known[name]
+	if k == nil || k.alive {
+		return nil
 	}
-	u.set(name, func(k *unit) {
+	if k.strict {
+		if err := s.admit(); err != nil {
+			return err
+		}
+	}
+	s.set(name, func(k *unit) {
 		k.Active, k.Sub, k.RunningHash, k.Since = "activating", "start", k.Hash, time.Now()
-		k.alive, k.basis = true, len(m.told)-1
+		k.alive, k.alone, k.well, k.basis = true, k.strict, !sick(m.files[k.Hash]), len(m.told)-1
+		k.run++
 	})
-	boot := m.boot
-	m.after(u.soon(), func() {
+	if k.alone {
+		m.check.alone(m, name)
+		s.watch()
+	}
+	boot, run := m.boot, k.run
+	m.after(s.soon(), func() {
 		m.local(func() {
-			if k := u.known[name]; m.boot == boot && k != nil && k.Active == "activating" {
-				u.set(name, func(k *unit) { k.Active, k.Sub, k.Since = "active", "running", time.Now() })
-				m.check.active(m, name)
+			if m.boot == boot && k.run == run && k.Active == "activating" {
+				s.set(name, func(k *unit) { k.Active, k.Sub, k.Since = "active", "running", time.Now() })
+				m.check.active(m, k)
 			}
 		})
 	})
+	return nil
 }
 
 func (s supervised) Stop(ctx context.Context, name string) error {
@@ -136,24 +157,25 @@ func (u *units) cease(name string) {
 		return
 	}
 	u.set(name, func(k *unit) { k.Active, k.Sub, k.Since = "deactivating", "stop-sigterm", time.Now() })
-	boot := m.boot
+	k, boot, run := u.known[name], m.boot, u.known[name].run
 	m.after(m.between(5*time.Millisecond, 300*time.Millisecond)+u.slow, func() {
 		m.local(func() {
-			if m.boot == boot && u.known[name] != nil {
-				u.stopped(name)
+			if m.boot == boot && k.run == run && k.alive {
+				m.tell("%s: %s has stopped", m.host.Name, name)
+				u.over(name, "inactive", "dead")
 			}
 		})
 	})
 }
 
-// stopped notes that a unit has no processes any more.
-func (u *units) stopped(name string) {
+// over notes that a unit has no processes any more.
+func (u *units) over(name, active, sub string) {
 	var waiting []func()
 	u.set(name, func(k *unit) {
-		k.Active, k.Sub, k.RunningHash, k.alive, k.Since = "inactive", "dead", "", false, time.Now()
+		k.Active, k.Sub, k.RunningHash, k.Since = active, sub, "", time.Now()
+		k.alive, k.alone = false, false
 		waiting, k.waiting = k.waiting, nil
 	})
-	u.machine.tell("%s: %s has stopped", u.machine.host.Name, name)
 	for _, f := range waiting {
 		f()
 	}
@@ -206,6 +228,7 @@ func (u *units) power() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	clear(u.known)
+	u.guard = newWatchman()
 	u.machine.boot++
 }
 
@@ -230,3 +253,25 @@ func (u *units) Logs(context.Context, string, runtime.LogQuery, func([]runtime.L
 
 // Close leaves units running.
 func (u *units) Close() error { return nil }
+
+// ask makes a health check: whether a unit's contents are any good.
+func (p *process) ask(ctx context.Context, t health.Target, _ []string) (string, error) {
+	m := p.machine
+	r := &request{process: p, label: "ask " + t.Unit}
+	r.carry = func(twins []*request) {
+		m.after(m.runtime.soon(), func() {
+			m.local(func() {
+				var err error
+				if k := m.runtime.known[t.Unit]; k == nil || !k.well {
+					err = errSick
+				}
+				p.answer(twins, func(*request) any { return err })
+			})
+		})
+	}
+	m.post(r)
+	_, err := await[struct{}](ctx, r)
+	return "", err
+}
+
+var errSick = errors.New("it is sick")

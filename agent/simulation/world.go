@@ -31,6 +31,9 @@ type Result struct {
 	Steps     int
 	Converged time.Duration   // after the last fault was healed
 	Failovers []time.Duration // from the loss of a host until a unit of it ran elsewhere
+	Strict    []time.Duration // likewise, of units of Singleton=strict
+	Worst     time.Duration   // of both
+	WorstUnit string
 }
 
 // The course of a run. Faults and operators are at work from calm to heal.
@@ -87,6 +90,7 @@ func Run(ctx context.Context, o Options) Result {
 	w.plague()
 	w.at(heal, w.healAll)
 	w.at(heal, w.check.awaitConvergence)
+	w.at(calm, w.check.beat)
 	w.drive(finish)
 	w.check.atEnd()
 	w.dismiss()

@@ -154,8 +154,8 @@ func Run(ctx context.Context, d Dir, units Units, log *slog.Logger) error {
 	for {
 		until, held := d.Read()
 		now := Now()
-		wait := min(until-now, lookEvery)
-		if !held || wait <= 0 {
+		kill, wait := Look(until, held, now)
+		if kill {
 			if held {
 				log.Warn("musterd has not renewed its hold on units of Singleton=strict: they are killed", "late", now-until)
 			}
@@ -165,7 +165,6 @@ func Run(ctx context.Context, d Dir, units Units, log *slog.Logger) error {
 			if err := units.Kill(ctx); err != nil {
 				log.Error("cannot kill units of Singleton=strict", "err", err)
 			}
-			wait = killEvery
 		}
 		if units.Any() {
 			idle = now
