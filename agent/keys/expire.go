@@ -18,10 +18,11 @@ const (
 	backlog       = 1024                   // leases and files that wait to be ended; etcd ends those beyond it by itself
 )
 
-// ending is a file that ends before its lease does, since etcd gives none for less than about two seconds.
+// ending is a node that ends before its lease does: a file with a very short life, since etcd gives no leases for less than
+// about two seconds, or a directory, whose lease ends it only if this host is gone by then.
 type ending struct {
 	path     string
-	modified int64
+	revision int64 // at which it was written
 	at       time.Time
 }
 
@@ -40,12 +41,12 @@ func (s *Store) endEarly(e ending) {
 	}
 }
 
-// expire ends what etcd does not end by itself: directories, whose leases are those of a key that stands for them, files
-// with very short lives, and leases without keys. Every host sees directories that end, and one of them is first.
+// expire ends what etcd does not end by itself: what this host wrote and ends before its lease does, leases without keys,
+// and directories whose leases have ended, which every host sees and one is the first to remove.
 func (s *Store) expire(ctx context.Context) error {
 	tick := time.NewTicker(expirePause)
 	defer tick.Stop()
-	var endings []ending
+	endings := map[string]ending{} // by path
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,9 +54,9 @@ func (s *Store) expire(ctx context.Context) error {
 		case lease := <-s.leases:
 			s.revoke(ctx, lease)
 		case e := <-s.endings:
-			endings = append(endings, e)
+			endings[e.path] = e
 		case <-tick.C:
-			endings = s.endFiles(ctx, endings)
+			s.endEarlyOnes(ctx, endings)
 			s.endDirectories(ctx)
 		}
 	}
@@ -69,15 +70,14 @@ func (s *Store) revoke(ctx context.Context, lease clientv3.LeaseID) {
 	}
 }
 
-func (s *Store) endFiles(ctx context.Context, endings []ending) (left []ending) {
-	for _, e := range endings {
+func (s *Store) endEarlyOnes(ctx context.Context, endings map[string]ending) {
+	for path, e := range endings {
 		if s.now().Before(e.at) {
-			left = append(left, e)
 			continue
 		}
-		s.end(ctx, e.path, func(d decider) *plan { return d.expireFile(e.path, e.modified) })
+		delete(endings, path)
+		s.end(ctx, path, func(d decider) *plan { return d.expireEarly(path, e.revision) })
 	}
-	return left
 }
 
 func (s *Store) endDirectories(ctx context.Context) {

@@ -95,20 +95,27 @@ func (d decider) expireDirectory(path string) *plan {
 	if e == nil || !e.expired() {
 		return nil
 	}
-	p := d.begin(Write{}, ActionExpire, path)
-	p.guard(unchanged(nodePrefix+path, e.recMod), unchanged(leasePrefix+path, 0))
-	d.removeTree(p, path)
+	return d.expireTree(e)
+}
+
+func (d decider) expireTree(e *entry) *plan {
+	p := d.begin(Write{}, ActionExpire, e.path)
+	p.guard(unchanged(nodePrefix+e.path, e.recMod), unchanged(leasePrefix+e.path, e.leaseMod))
+	d.removeTree(p, e.path)
 	return p
 }
 
-// expireFile removes a file unless it has changed since a revision. nil if it has.
-func (d decider) expireFile(path string, modified int64) *plan {
+// expireEarly removes a node, whatever its lease, unless it was written after a revision. nil if it was.
+func (d decider) expireEarly(path string, revision int64) *plan {
 	e := d.tree.get(path)
-	if e == nil || e.isDir() || e.mod != modified {
+	switch {
+	case !e.exists(), e.isDir() && e.recMod != revision, !e.isDir() && e.mod != revision:
 		return nil
+	case e.isDir():
+		return d.expireTree(e)
 	}
 	p := d.begin(Write{}, ActionExpire, path)
-	p.guard(unchanged(Values+path, modified))
+	p.guard(unchanged(Values+path, revision))
 	d.removeFile(p, path)
 	return p
 }

@@ -13,6 +13,9 @@ import (
 // attempts bounds how often a write is decided anew since others were faster.
 const attempts = 64
 
+// dirGrace is for how many seconds a directory's lease outlives it, so that the host that wrote it ends it, at one revision.
+const dirGrace = 2
+
 // Do carries a write out and returns its event once the mirror has it. It fails with an Error: a refusal, or CodeRaft, after
 // which the write may have happened or not.
 func (s *Store) Do(ctx context.Context, w Write) (Event, error) {
@@ -68,6 +71,7 @@ type attempt struct {
 	id      string
 	life    life
 	old     clientv3.LeaseID // that the node had, and nothing else
+	dir     bool             // the node is a directory
 	unknown bool             // whether the lease is the node's now
 }
 
@@ -114,8 +118,10 @@ func (t *attempt) decide() (*plan, int64, *Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t.old = 0
+	t.dir = t.write.Dir
 	if e := s.tree.get(t.write.Key); e != nil && t.write.Kind != Post {
 		t.old = e.ownLease()
+		t.dir = t.dir || e.isDir()
 	}
 	p, refusal := decider{tree: s.tree, revision: s.revision, id: t.id}.decide(t.write, t.life)
 	return p, s.revision, refusal
@@ -127,12 +133,15 @@ func (t *attempt) wantsLease() bool {
 
 // grant takes a lease out. Its time begins now, and so may end before the node's as clients see it, never after.
 func (t *attempt) grant(ctx context.Context) error {
-	ttl := max(*t.write.TTL, time.Second)
-	lease, err := t.store.client.Grant(ctx, int64(ttl/time.Second))
+	ttl := max(1, int64(*t.write.TTL/time.Second))
+	if t.dir {
+		ttl += dirGrace
+	}
+	lease, err := t.store.client.Grant(ctx, ttl)
 	if err != nil {
 		return fmt.Errorf("cannot get a lease: %w", err)
 	}
-	t.life = life{lease: lease.ID, expires: t.store.now().Add(*t.write.TTL), early: lease.TTL > int64(*t.write.TTL/time.Second)}
+	t.life = life{lease: lease.ID, expires: t.store.now().Add(*t.write.TTL), early: time.Duration(lease.TTL)*time.Second > *t.write.TTL}
 	return nil
 }
 
@@ -158,7 +167,7 @@ func (t *attempt) answer(ctx context.Context, done <-chan Event) (Event, error) 
 	select {
 	case e := <-done:
 		if t.life.early {
-			t.store.endEarly(ending{path: e.Node.Key, modified: e.Index, at: t.life.expires})
+			t.store.endEarly(ending{path: e.Node.Key, revision: e.Index, at: t.life.expires})
 		}
 		return e, nil
 	case <-ctx.Done():

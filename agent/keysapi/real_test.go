@@ -21,8 +21,13 @@ import (
 // startEtcd starts an etcd server of one member, without TLS, and returns a client of it.
 func startEtcd(tb testing.TB) *clientv3.Client {
 	tb.Helper()
+	return startEtcdIn(tb, memoryDir(tb))
+}
+
+func startEtcdIn(tb testing.TB, dir string) *clientv3.Client {
+	tb.Helper()
 	cfg := embed.NewConfig()
-	cfg.Dir = memoryDir(tb)
+	cfg.Dir = dir
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	local := freeURL(tb)
 	peer := freeURL(tb)
