@@ -51,6 +51,7 @@ type agent struct {
 	runtime  runtime.Runtime
 	unitEnv  []string    // for every unit
 	store    *store.Etcd // as root on voters, else as the host
+	apps     *store.Etcd // as the host, for its programs
 	prober   *prober
 	council  *council // nil on hosts that do not vote
 	seating  *seating
@@ -131,8 +132,13 @@ func (a *agent) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store, a.members.store = st, st
+	a.store, a.members.store, a.apps = st, st, st
 	a.onClose("the store", st.Close)
+	if a.council != nil {
+		if err := a.openApps(ctx, voters); err != nil {
+			return err
+		}
+	}
 	a.prober = newProber(pki.ClientConfig(a.id.Root, a.source, pki.VoterName))
 	a.closers = append(a.closers, a.prober.close)
 	return nil
@@ -148,6 +154,7 @@ func hostProbe(lease time.Duration) time.Duration {
 func (a *agent) rosterChanged(voters roster.Roster) {
 	a.seating.news.raise()
 	a.store.SetEndpoints(clientURLs(voters))
+	a.apps.SetEndpoints(clientURLs(voters))
 	if a.council != nil {
 		a.council.admin.SetEndpoints(clientURLs(voters))
 	}
@@ -167,13 +174,15 @@ func (a *agent) manage() {
 // run does everything until ctx ends or something fails that another start may mend.
 func (a *agent) run(ctx context.Context, l net.Listener) error {
 	fleet := a.fleetAPI()
-	server := a.server(fleet)
+	keys := a.openKeys()
+	server := a.server(fleet, keys.http)
 	config := pki.ServerConfig(a.id.Root, a.source, tls.VerifyClientCertIfGiven)
 	config.NextProtos = []string{"http/1.1"}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Serve(ctx, tls.NewListener(l, config), server.Handler(), a.log) })
 	g.Go(func() error { return a.serveSocket(ctx, server) })
 	g.Go(func() error { return a.serveFleet(ctx, fleet) })
+	g.Go(func() error { return a.serveKeys(ctx, keys) })
 	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run, a.seating.run} {
 		g.Go(func() error { return manager(ctx) })
 	}
@@ -195,7 +204,7 @@ func (a *agent) serveSocket(ctx context.Context, server *api.Server) error {
 }
 
 // server is the API over this agent.
-func (a *agent) server(fleet http.Handler) *api.Server {
+func (a *agent) server(fleet, keys http.Handler) *api.Server {
 	s := &service{
 		store:   a.store,
 		self:    api.Health{Host: a.self.Name, ID: a.self.ID, Version: a.facts.Version, Voter: a.council != nil},
@@ -208,7 +217,7 @@ func (a *agent) server(fleet http.Handler) *api.Server {
 		log:     a.log,
 	}
 	server := &api.Server{
-		ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, HostsCommand: a.fleet.HostsCommand, Log: a.log,
+		ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, Keys: keys, HostsCommand: a.fleet.HostsCommand, Log: a.log,
 	}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/musterhq/muster/agent/pause"
@@ -14,7 +15,7 @@ import (
 )
 
 // herald writes what this host says of itself (store.HostRecord): its facts with every announcement, and which strict units
-// it has given up as soon as it has.
+// it has given up, and what does not work, as soon as that changes.
 type herald struct {
 	store store.Store
 	id    string
@@ -27,6 +28,7 @@ type herald struct {
 
 	mu   sync.Mutex
 	left map[string]int64 // guarded by mu
+	ails map[string]error // guarded by mu: what does not work, by service
 }
 
 // gaveUp takes the strict units that this host was to give up, and of which no process is left.
@@ -39,9 +41,34 @@ func (h *herald) gaveUp(left map[string]int64) {
 	}
 }
 
+// ailing takes what a service of this host suffers from, nil for nothing.
+func (h *herald) ailing(service string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if was := h.ails[service]; (was == nil) == (err == nil) && (err == nil || was.Error() == err.Error()) {
+		return
+	}
+	if h.ails == nil {
+		h.ails = map[string]error{}
+	}
+	if h.ails[service] = err; err == nil {
+		delete(h.ails, service)
+	}
+	h.news.raise()
+}
+
+// troubles is what ails, sorted by service. h.mu is held.
+func (h *herald) troubles() []string {
+	var list []string
+	for _, service := range slices.Sorted(maps.Keys(h.ails)) {
+		list = append(list, service+": "+h.ails[service].Error())
+	}
+	return list
+}
+
 // run ends with ctx. What cannot be written is tried again.
 func (h *herald) run(ctx context.Context) error {
-	failed := func(err error) { h.log.Warn("cannot tell which units this host has given up", "err", err) }
+	failed := func(err error) { h.log.Warn("cannot write what this host says of itself", "err", err) }
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,7 +94,7 @@ func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, e
 		return 0, ctx.Err()
 	}
 	h.mu.Lock()
-	record := store.HostRecord{Facts: h.facts, HoldMillis: h.hold, Left: maps.Clone(h.left)}
+	record := store.HostRecord{Facts: h.facts, HoldMillis: h.hold, Left: maps.Clone(h.left), Troubles: h.troubles()}
 	h.mu.Unlock()
 	data, err := store.Marshal(record)
 	if err != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -263,7 +264,8 @@ type request struct {
 	method string
 	path   string
 	body   any
-	voter  bool // prefers voters
+	form   url.Values // instead of body
+	voter  bool       // prefers voters
 }
 
 func (r request) build(ctx context.Context, base string) (*http.Request, error) {
@@ -275,12 +277,16 @@ func (r request) build(ctx context.Context, base string) (*http.Request, error) 
 		}
 		body = bytes.NewReader(data)
 	}
+	kind := "application/json"
+	if r.form != nil {
+		body, kind = strings.NewReader(r.form.Encode()), "application/x-www-form-urlencoded"
+	}
 	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, body)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the request: %w", err)
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	return req, nil
 }
@@ -365,8 +371,9 @@ func (c *Client) once(ctx context.Context, e Endpoint, r request) (*http.Respons
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer := &Error{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(answer); err != nil || answer.Message == "" {
-		answer.Message = fmt.Sprintf("%s answers %s", e.Name, resp.Status)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody)) // what is missing of it is no answer
+	if err := json.Unmarshal(body, answer); err != nil || answer.Message == "" {
+		answer.Message = cmp.Or(keyRefusal(body), fmt.Sprintf("%s answers %s", e.Name, resp.Status))
 	}
 	answer.Status = resp.StatusCode
 	return nil, answer

@@ -28,6 +28,9 @@ const FleetPath = "/fleet/v1/"
 // FleetLockPath is where FleetLock is: the base URL of a client is https://HOST:7400/fleetlock.
 const FleetLockPath = "/fleetlock/"
 
+// KeysPath is where the applications' keys are, as etcd's API v2 has them.
+const KeysPath = "/v2/keys/"
+
 // routes is the whole API. Nothing else is served, and nothing is allowed that does not stand here. The join has a
 // handler of its own (cluster/join) and is added to it.
 var routes = []route{
@@ -62,6 +65,9 @@ var routes = []route{
 	{method: "PUT", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
 	{method: "PATCH", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
 	{method: "DELETE", path: FleetPath + "{rest...}", roles: admins, voter: true, handler: (*Server).fleetAPI},
+	{method: "GET", path: KeysPath + "{rest...}", roles: admins, handler: (*Server).keysAPI},
+	{method: "PUT", path: KeysPath + "{rest...}", roles: admins, handler: (*Server).keysAPI},
+	{method: "DELETE", path: KeysPath + "{rest...}", roles: admins, handler: (*Server).keysAPI},
 }
 
 // allows reports whether a caller may use the route.

@@ -82,6 +82,8 @@ type Server struct {
 	// FleetLock makes a handler of FleetLock below FleetLockPath, for the host with an ID or, if that is "", for operators. It
 	// is nil on hosts that do not vote.
 	FleetLock func(self string) http.Handler
+	// Keys serves the applications' keys (agent/keysapi) to operators, below KeysPath. It may be nil.
+	Keys http.Handler
 	// HostsCommand lets hosts do what fleet let every machine do: change units and labels. Without it only operators and
 	// voters may.
 	HostsCommand bool

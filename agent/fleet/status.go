@@ -40,8 +40,21 @@ func (v View) Status(pending map[string]string) api.Status {
 		Units:     v.unitStatuses(pending),
 		Rollouts:  rollouts,
 		Scheduler: v.Leader(),
-		Warnings:  slices.Concat(v.bad(), v.unhealthy(), warnings),
+		Warnings:  slices.Concat(v.bad(), v.troubles(), v.unhealthy(), warnings),
 	}
+}
+
+// troubles are what hosts that are there say does not work on them.
+func (v View) troubles() []string {
+	var lines []string
+	for _, h := range v.Members() {
+		for _, trouble := range v.Hosts[h.ID].Record.Troubles {
+			if v.Ready(h.ID) {
+				lines = append(lines, "host "+h.Name+": "+trouble)
+			}
+		}
+	}
+	return lines
 }
 
 // WithVoters completes a status with what the voters said.

@@ -97,3 +97,8 @@ func keyOf(urlPath string) (key string, ok bool) {
 	}
 	return "", false
 }
+
+// LocalNames are those by which a host is called on itself and in its containers.
+func LocalNames() []string {
+	return []string{"localhost", "host.containers.internal", "host.docker.internal"}
+}

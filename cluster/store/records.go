@@ -111,6 +111,8 @@ type HostRecord struct {
 	// Left are units of Singleton=strict that the host was told to give up (ScheduledUnit.Leaving), and of which no process
 	// is left there; with the number that it was told.
 	Left map[string]int64 `json:"left,omitempty"`
+	// Troubles are what of the host's services for its programs does not work, and why. Units do not depend on them.
+	Troubles []string `json:"troubles,omitempty"`
 }
 
 // Alive exists while a host's session lives.

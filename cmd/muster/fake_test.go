@@ -60,6 +60,7 @@ func (f *fakeFleet) WatchStatus(ctx context.Context, yield func(api.Status) bool
 // smallFleet is a cluster of one host in memory, which does at once what it is told. Units whose name begins with "bad"
 // fail, those with "nowhere" find no host.
 type smallFleet struct {
+	fleet    // nil: what no test asks for
 	mu       sync.Mutex
 	units    map[string]api.Unit
 	orders   map[string]string // by host ID

@@ -34,6 +34,10 @@ type fleet interface {
 	Locks(ctx context.Context) ([]api.Lock, error)
 	OrderLock(ctx context.Context, group, verb string, order api.LockOrder) error
 	Fleet(ctx context.Context, path string, into any) error
+	Key(ctx context.Context, key string, recursive bool) (api.KeyEvent, error)
+	PutKey(ctx context.Context, key, value string, ttl time.Duration) (api.KeyEvent, error)
+	DeleteKey(ctx context.Context, key string, recursive bool) (api.KeyEvent, error)
+	WatchKey(ctx context.Context, key string, recursive bool, yield func(api.KeyEvent) bool) error
 }
 
 const unitsLong = `units are what runs on the cluster: systemd unit files, with fleet's [X-Fleet] section to say where, and Quadlet's

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,12 +28,16 @@ type endpoint struct {
 	ports   providers.Ports
 }
 
-// standardPorts are the ports of a host that has its address to itself.
+// standardPorts are those that zero stands for.
 var standardPorts = providers.Ports{API: 7400, Client: 2379, Peer: 2380}
+
+// ownPorts are the ports of a host that has an address of this machine's loopback network to itself. Port 2379 of it is for
+// the programs of the host, as it is at 127.0.0.1 of other hosts, so voters serve each other at another one.
+var ownPorts = providers.Ports{Client: 2381}
 
 // name is the lease's file name.
 func (e endpoint) name() string {
-	if e.ports == (providers.Ports{}) {
+	if e.ports.API == 0 {
 		return e.address.String()
 	}
 	return netip.AddrPortFrom(e.address, uint16(e.ports.API)).String()
@@ -43,11 +48,10 @@ func (e endpoint) busyPort(ctx context.Context) (int, error) {
 	if !e.address.IsLoopback() {
 		return 0, nil
 	}
-	ports := e.ports
-	if ports == (providers.Ports{}) {
-		ports = standardPorts
-	}
-	for _, port := range []int{ports.API, ports.Client, ports.Peer} {
+	for _, port := range []int{
+		cmp.Or(e.ports.API, standardPorts.API), cmp.Or(e.ports.Client, standardPorts.Client),
+		cmp.Or(e.ports.Peer, standardPorts.Peer),
+	} {
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(e.address.String(), strconv.Itoa(port)))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return port, nil
@@ -81,7 +85,7 @@ func ownAddresses(seed string) iter.Seq[endpoint] {
 			address := netip.AddrFrom4([4]byte{
 				127, firstNet + byte(at/addressesEach), byte(low / 254), 1 + byte(low%254),
 			})
-			if !yield(endpoint{address: address}) {
+			if !yield(endpoint{address: address, ports: ownPorts}) {
 				return
 			}
 			at = (at + addressStep) % addresses
@@ -173,7 +177,7 @@ func machineLeases() leaseDir {
 		dir:        filepath.Join(os.TempDir(), fmt.Sprintf("muster-local-%d", os.Getuid())),
 		addressing: []func(string) iter.Seq[endpoint]{ownAddresses, sharedAddress},
 		exhausted: fmt.Sprintf("other programs listen on ports %d, %d or %d of every address, and on every block of ports from %d",
-			standardPorts.API, standardPorts.Client, standardPorts.Peer, firstPort),
+			standardPorts.API, ownPorts.Client, standardPorts.Peer, firstPort),
 	}
 	if runtime.GOOS != "linux" { // where 127.0.0.1 is the only loopback address
 		l.addressing = l.addressing[1:]

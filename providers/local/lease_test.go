@@ -127,7 +127,7 @@ func listen(t *testing.T, address string, port int) {
 func TestOccupiedPorts(t *testing.T) {
 	next, stop := iter.Pull(ownAddresses(t.Name()))
 	defer stop()
-	for _, port := range []int{standardPorts.API, standardPorts.Client, standardPorts.Peer} {
+	for _, port := range []int{standardPorts.API, ownPorts.Client, standardPorts.Peer} {
 		e, _ := next()
 		listen(t, e.address.String(), port)
 	}

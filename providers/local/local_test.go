@@ -273,7 +273,7 @@ func TestHostDirectory(t *testing.T) {
 	}
 	want := map[string]any{
 		"instance_id": instance.ID, "local_hostname": "web-1", "local_ipv4": instance.Addresses[0].String(),
-		"ports":   map[string]any{"api": 0.0, "client": 0.0, "peer": 0.0},
+		"ports":   map[string]any{"api": 0.0, "client": float64(ownPorts.Client), "peer": 0.0},
 		"boot_id": meta["boot_id"],
 	}
 	if id, _ := meta["boot_id"].(string); uuid.Validate(id) != nil {

@@ -96,7 +96,7 @@ func (c *cluster) empty() {
 	var endpoints []string
 	for _, h := range s.Hosts {
 		if h.Voter {
-			endpoints = append(endpoints, "https://"+h.Address+":2379")
+			endpoints = append(endpoints, fmt.Sprintf("https://%s:%d", h.Address, h.Ports.Client))
 		}
 	}
 	st, err := store.DialEtcd(c.t.Context(), store.EtcdConfig{
