@@ -51,32 +51,37 @@ func (s *Store) follow(ctx context.Context) error {
 	}
 }
 
-// followOnce watches from where the mirror is. A mirror that has nothing yet begins a history's length before now if the
-// store still knows what was then; one that has been away for too long reads everything anew.
+// followOnce watches from where the mirror is. A mirror that has been away for too long reads everything anew.
 func (s *Store) followOnce(ctx context.Context) error {
+	revision, err := s.begin(ctx)
+	for err == nil {
+		err = s.watch(ctx, revision)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			revision, err = s.loadNow(ctx)
+		}
+	}
+	return err
+}
+
+// begin returns the revision up to which the mirror is. One that has nothing yet begins a history's length before now, if the
+// store still knows what was then.
+func (s *Store) begin(ctx context.Context) (int64, error) {
 	s.mu.RLock()
 	revision, blank := s.revision, !s.ready || s.tooBig
 	s.mu.RUnlock()
-	if blank {
-		now, err := s.current(ctx)
-		if err != nil {
-			return err
-		}
-		revision = max(0, now-HistorySize)
-		if err := s.load(ctx, revision); errors.Is(err, rpctypes.ErrCompacted) {
-			revision, err = s.loadNow(ctx)
-			if err != nil {
-				return err
-			}
-		} else if err != nil {
-			return err
-		}
+	if !blank {
+		return revision, nil
 	}
-	err := s.watch(ctx, revision+1)
+	now, err := s.current(ctx)
+	if err != nil {
+		return 0, err
+	}
+	revision = max(0, now-HistorySize)
+	err = s.load(ctx, revision)
 	if errors.Is(err, rpctypes.ErrCompacted) {
-		_, err = s.loadNow(ctx)
+		return s.loadNow(ctx)
 	}
-	return err
+	return revision, err
 }
 
 // current is the store's revision, linearizably.

@@ -10,11 +10,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// watch takes over what happens from a revision on, until the watch ends or falls silent.
-func (s *Store) watch(ctx context.Context, from int64) error {
+// watch takes over what happens after a revision, until the watch ends or falls silent. It begins with the revision itself:
+// etcd gives no sign of life of watches that begin in the future.
+func (s *Store) watch(ctx context.Context, after int64) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	changes := s.client.Watch(ctx, First, clientv3.WithRange(End), clientv3.WithRev(from), clientv3.WithCreatedNotify())
+	changes := s.client.Watch(ctx, First, clientv3.WithRange(End), clientv3.WithRev(max(1, after)), clientv3.WithCreatedNotify())
 	tick := time.NewTicker(probePause)
 	defer tick.Stop()
 	s.change(func() { s.asked = s.now() })
@@ -89,10 +90,13 @@ func (s *Store) take(ctx context.Context, resp clientv3.WatchResponse) error {
 		for _, e := range events[:n] {
 			b.changes = append(b.changes, changeOf(e))
 		}
+		events = events[n:]
+		if revision <= s.State().Index {
+			continue // known
+		}
 		if err := s.apply(ctx, b); err != nil {
 			return err
 		}
-		events = events[n:]
 	}
 	s.change(func() {
 		s.contact, s.lost = s.now(), false

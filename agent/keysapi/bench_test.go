@@ -16,13 +16,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/musterhq/muster/agent/keys"
+	"github.com/musterhq/muster/agent/keys/keystest"
 )
 
 // benchServer serves over an etcd whose data lies on a disk.
 func benchServer(b *testing.B) (*Server, *clientv3.Client) {
 	b.Helper()
-	client := startEtcdIn(b, b.TempDir())
-	store := startStore(b, keys.Config{Client: client})
+	client := keystest.Start(b, b.TempDir()).Client
+	store := startStore(b, client)
 	if _, err := store.Do(b.Context(), keys.Write{Key: "/database", Value: "10.0.0.7:5432"}); err != nil {
 		b.Fatal(err)
 	}

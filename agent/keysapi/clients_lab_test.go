@@ -13,8 +13,8 @@ import (
 
 // TestLabClients runs unmodified clients of version 2, and one of version 3 on the same keys.
 func TestLabClients(t *testing.T) {
-	base, client := startServer(t)
-	v3 := client.Endpoints()[0]
+	base, etcd := startServer(t)
+	v3 := etcd.Client.Endpoints()[0]
 	steps := []struct {
 		command string // ENDPOINT and V3 are the servers
 		want    string

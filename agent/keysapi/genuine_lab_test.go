@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/musterhq/muster/agent/keys/keystest"
 )
 
 // startGenuine starts Debian's etcd 3.4 with version 2 enabled and returns its base URL.
@@ -29,8 +31,8 @@ func startGenuine(t *testing.T) string {
 	if err != nil {
 		t.Fatal("there is no etcd: install Debian's etcd-server")
 	}
-	client, peer := freeURL(t), freeURL(t)
-	dir := memoryDir(t)
+	client, peer := keystest.FreeURL(t), keystest.FreeURL(t)
+	dir := keystest.MemoryDir(t)
 	cmd := exec.CommandContext(t.Context(), program, "--name", "genuine", "--data-dir", filepath.Join(dir, "data"),
 		"--enable-v2=true", "--listen-client-urls", client.String(), "--advertise-client-urls", client.String(),
 		"--listen-peer-urls", peer.String(), "--initial-advertise-peer-urls", peer.String(),

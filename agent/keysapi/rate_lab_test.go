@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/musterhq/muster/agent/keys"
+	"github.com/musterhq/muster/agent/keys/keystest"
 )
 
 var rate = regexp.MustCompile(`(?m)^\s+50%\s.*$|^Requests/sec:.*$`)
@@ -22,7 +23,7 @@ func TestLabRate(t *testing.T) {
 	if _, err := exec.LookPath("wrk"); err != nil {
 		t.Fatal("there is no wrk: install Debian's wrk")
 	}
-	store := startStore(t, keys.Config{Client: startEtcd(t)})
+	store := startStore(t, keystest.Start(t, "").Client)
 	if _, err := store.Do(t.Context(), keys.Write{Key: "/database", Value: "10.0.0.7:5432"}); err != nil {
 		t.Fatal(err)
 	}
