@@ -18,7 +18,7 @@ const (
 	longest     = 5 * time.Second        // between attempts to watch
 	probePause  = 100 * time.Millisecond // until a sign of life is asked for again
 	silence     = 4 * time.Second        // after which a watch that does not answer is given up
-	lookupLimit = time.Second            // for asking whether a lease has ended
+	lookupLimit = time.Second            // for asking for a sign of life, or whether a lease has ended
 	retryTooBig = time.Minute            // before keys that were too many are counted again
 )
 
@@ -31,13 +31,13 @@ var (
 func (s *Store) follow(ctx context.Context) error {
 	between := pause.New(longest)
 	for {
-		before := s.State().Index
 		err := s.followOnce(ctx)
-		s.change(func() { s.lost = true })
+		var followed bool
+		s.change(func() { followed, s.lost = !s.lost, true })
 		if ctx.Err() != nil {
 			return nil
 		}
-		if s.State().Index > before {
+		if followed {
 			between.Reset()
 		}
 		s.log.Warn("the keys cannot be followed; reads go on with what is known", "err", err)

@@ -51,6 +51,8 @@ func (s *Store) askForLife(ctx context.Context) {
 			s.asked = s.now()
 		}
 	})
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
 	if err := s.client.RequestProgress(ctx); err != nil {
 		s.log.Debug("cannot ask the store for a sign of life", "err", err)
 	}

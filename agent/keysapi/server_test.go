@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,36 @@ func (s *seen) check(t *testing.T) {
 		if !strings.HasPrefix(key, "/") || path.Clean(key) != key {
 			t.Errorf("the store was asked for %q", key)
 		}
+	}
+}
+
+// TestMount has somebody else serve a subtree: it is in no listing, nothing of it reaches the store, and it cannot be waited
+// for.
+func TestMount(t *testing.T) {
+	store := startStore(t, keystest.Start(t, "").Client)
+	mount := &seen{}
+	server := httptest.NewServer(New(Config{Keys: store, Mounts: map[string]Mount{"/coreos.com/lock": mount}}).Handler())
+	defer server.Close()
+	for _, step := range []struct {
+		method, path string
+		status       int
+	}{
+		{"PUT", "/v2/keys/coreos.com/lock/semaphore?prevExist=false&value=x", 201},
+		{"GET", "/v2/keys/coreos.com/lock/groups/web+1/semaphore", 404},
+		{"GET", "/v2/keys/coreos.com/lock", 404},
+		{"GET", "/v2/keys/coreos.com/lock/semaphore?wait=true", 400},
+		{"PUT", "/v2/keys/coreos.com/locksmith?value=x", 201},
+	} {
+		if resp, body := call(t, server.URL, step.method, step.path, ""); resp.StatusCode != step.status {
+			t.Errorf("%s %s: %d %s", step.method, step.path, resp.StatusCode, body)
+		}
+	}
+	want := []string{"/coreos.com/lock/semaphore", "/coreos.com/lock/groups/web+1/semaphore", "/coreos.com/lock"}
+	if !slices.Equal(mount.keys, want) {
+		t.Errorf("the mount was asked for %q", mount.keys)
+	}
+	if _, body := call(t, server.URL, "GET", "/v2/keys/coreos.com", ""); strings.Contains(body, `"/coreos.com/lock"`) {
+		t.Errorf("a listing shows %s", body)
 	}
 }
 
