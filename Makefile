@@ -22,7 +22,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ sim: ## whole fleets in virtual time, broken in SEEDS (10000) ways; make sim SEE
 
 sim-lock: ## 100,000 random histories of the reboot lock, each of which must be one that a semaphore could have
 	$(GO) test -count=1 -v -timeout 120m ./agent/lock -run TestHistories -histories 100000
+
+lab-lock: ## 1,000 histories of the reboot lock over three members of etcd that are killed and cut off
+	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 60m ./agent/lock -run TestEtcd
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

@@ -14,6 +14,15 @@ type Claim struct {
 	Store store.Store
 	Host  string // host ID
 	Boot  string // that the host is in
+
+	// last is what this Claim wrote last, at the revision that it has. It is forgotten after every error.
+	last *written
+}
+
+// written is a host's record as it stands in the store; Revision 0 is none.
+type written struct {
+	record   store.RebootRecord
+	revision int64
 }
 
 // ErrHeldBefore says that the host holds the lock since an earlier boot. It must say that it is healthy first (Release).
@@ -25,11 +34,8 @@ func (c *Claim) Ask(ctx context.Context, group, reason string) (ticket int64, er
 	if !ValidGroup(group) {
 		return 0, fmt.Errorf("cannot ask for the reboot lock: no group can be called %q", group)
 	}
-	record, item, err := c.own(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("cannot ask for the reboot lock: %w", err)
-	}
-	grant, err := c.grant(ctx)
+	was, err := c.own(ctx)
+	record := was.record
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("cannot ask for the reboot lock: %w", err)
@@ -39,9 +45,9 @@ func (c *Claim) Ask(ctx context.Context, group, reason string) (ticket int64, er
 		return record.Ticket, nil
 	}
 	record = store.RebootRecord{
-		Group: group, Boot: c.Boot, Ticket: max(record.Ticket, grant.Ticket) + 1, Wants: true, Healthy: true, Reason: reason,
+		Group: group, Boot: c.Boot, Ticket: record.Ticket + 1, Wants: true, Healthy: true, Reason: reason,
 	}
-	if err := c.write(ctx, record, item); err != nil {
+	if err := c.write(ctx, record, was.revision); err != nil {
 		return 0, fmt.Errorf("cannot ask for the reboot lock: %w", err)
 	}
 	return record.Ticket, nil
@@ -92,15 +98,11 @@ func (c *Claim) grants(item store.Item, ticket int64) bool {
 // Release says that the host is healthy and does not need the lock. It is how a hold ends after a reboot, and how a host
 // that does not reboot after all gives it back.
 func (c *Claim) Release(ctx context.Context, reason string) error {
-	record, item, err := c.own(ctx)
-	var grant store.GrantRecord
-	if err == nil && item.ModRevision == 0 {
-		grant, err = c.grant(ctx) // somebody removed what this host had written
-		record.Group, record.Ticket = grant.Group, grant.Ticket
-	}
+	was, err := c.own(ctx)
+	record := was.record
 	if err == nil && (record.Wants || record.Ticket > 0 && (record.Boot != c.Boot || !record.Healthy)) {
 		record.Wants, record.Healthy, record.Boot, record.Reason = false, true, c.Boot, reason
-		err = c.write(ctx, record, item)
+		err = c.write(ctx, record, was.revision)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot give the reboot lock back: %w", err)
@@ -110,10 +112,11 @@ func (c *Claim) Release(ctx context.Context, reason string) error {
 
 // Unwell says that the host is not healthy: it keeps what it holds, and waits for nothing.
 func (c *Claim) Unwell(ctx context.Context, reason string) error {
-	record, item, err := c.own(ctx)
-	if err == nil && item.ModRevision != 0 && (record.Healthy || record.Boot != c.Boot || record.Reason != reason) {
+	was, err := c.own(ctx)
+	record := was.record
+	if err == nil && record.Ticket > 0 && (record.Healthy || record.Boot != c.Boot || record.Reason != reason) {
 		record.Healthy, record.Boot, record.Reason = false, c.Boot, reason
-		err = c.write(ctx, record, item)
+		err = c.write(ctx, record, was.revision)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell that this host is not well: %w", err)
@@ -121,12 +124,21 @@ func (c *Claim) Unwell(ctx context.Context, reason string) error {
 	return nil
 }
 
-func (c *Claim) own(ctx context.Context) (r store.RebootRecord, item store.Item, err error) {
-	item, err = c.Store.Get(ctx, store.RebootKey(c.Host))
-	if err == nil && item.ModRevision != 0 {
-		r, err = store.Unmarshal[store.RebootRecord](item.Value)
+// own is the host's record. If somebody removed it, it goes on with the ticket that the host still holds with.
+func (c *Claim) own(ctx context.Context) (written, error) {
+	if c.last != nil {
+		return *c.last, nil
 	}
-	return r, item, err
+	item, err := c.Store.Get(ctx, store.RebootKey(c.Host))
+	if err != nil {
+		return written{}, err
+	}
+	if item.ModRevision == 0 {
+		grant, err := c.grant(ctx)
+		return written{record: store.RebootRecord{Group: grant.Group, Ticket: grant.Ticket, Boot: grant.Boot}}, err
+	}
+	record, err := store.Unmarshal[store.RebootRecord](item.Value)
+	return written{record: record, revision: item.ModRevision}, err
 }
 
 func (c *Claim) grant(ctx context.Context) (g store.GrantRecord, err error) {
@@ -139,15 +151,19 @@ func (c *Claim) grant(ctx context.Context) (g store.GrantRecord, err error) {
 
 // write replaces the host's record. A write whose answer was lost may come late, and must not replace what was written
 // since.
-func (c *Claim) write(ctx context.Context, r store.RebootRecord, was store.Item) error {
+func (c *Claim) write(ctx context.Context, r store.RebootRecord, was int64) error {
+	c.last = nil
 	data, err := store.Marshal(r)
 	if err != nil {
 		return err
 	}
 	key := store.RebootKey(c.Host)
-	_, err = c.Store.Commit(ctx, store.Commit{
-		Guards: []store.Guard{{Key: key, Kind: store.GuardModRevision, Revision: was.ModRevision}},
+	revision, err := c.Store.Commit(ctx, store.Commit{
+		Guards: []store.Guard{{Key: key, Kind: store.GuardModRevision, Revision: was}},
 		Ops:    []store.Op{store.Put(key, data)},
 	})
+	if err == nil {
+		c.last = &written{record: r, revision: revision}
+	}
 	return err
 }

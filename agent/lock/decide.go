@@ -52,7 +52,7 @@ type Decision struct {
 // Decide releases what hosts have given back and grants what is free to those who wait, first come first served; one that
 // may not go now lets others pass. At most so many hosts change in one step.
 func Decide(v View, most int) Decision {
-	d := &decider{View: v, most: most, waits: map[string]string{}, steps: map[string]*Step{}, out: map[string]bool{}}
+	d := &decider{View: v, most: most, waits: map[string]string{}, steps: map[string]*Step{}, out: map[string]bool{}, full: map[string]string{}}
 	d.count()
 	for _, group := range slices.Sorted(maps.Keys(v.Groups)) {
 		d.release(group)
@@ -74,8 +74,9 @@ type decider struct {
 	most  int
 	steps map[string]*Step
 	waits map[string]string
-	out   map[string]bool // hosts that hold a lock before this decision: what it releases may not be released after all
-	voter bool            // one is let go
+	out   map[string]bool   // hosts that hold a lock before this decision: what it releases may not be released after all
+	voter bool              // one is let go
+	full  map[string]string // by group without a free place: which that is in words
 }
 
 // count finds who holds anything.
@@ -164,6 +165,12 @@ func (d *decider) grant(host string) string {
 	h := store.LockHolder{ID: host, Kind: store.HolderHost, Host: host, Boot: r.Boot, Ticket: r.Ticket}
 	if why := d.obstacle(host, s); why != "" {
 		return why
+	}
+	if len(s.Record.Holders) >= s.Record.Max {
+		if d.full[r.Group] == "" {
+			d.full[r.Group] = full(s.Record) // once for all who wait
+		}
+		return d.full[r.Group]
 	}
 	after, _, err := Acquire(s.Record, h, Word{At: d.Now, By: string(store.HolderHost), Reason: r.Reason})
 	if err != nil {

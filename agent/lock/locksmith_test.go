@@ -196,7 +196,10 @@ func TestClaim(t *testing.T) {
 	answer()
 	_, err = m.Commit(ctx, store.Commit{Ops: []store.Op{store.Delete(store.RebootKey("w1"))}})
 	must(err)
-	must(second.Release(ctx, "its record was removed"))
+	if err := second.Release(ctx, "healthy"); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("it did not see that its record was removed: %v", err)
+	}
+	must(second.Release(ctx, "healthy"))
 	answer()
 	if holds, err := second.Holds(ctx, next); err != nil || holds {
 		t.Errorf("it cannot give back what it holds without its record: %v", err)

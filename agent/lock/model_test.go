@@ -3,6 +3,7 @@ package lock
 import (
 	"fmt"
 	"math/bits"
+	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -93,17 +94,23 @@ func (s semaphore) apply(in call) (semaphore, bool) {
 
 // record is a history while it is made. What is not answered by the end is unclear.
 type record struct {
-	now        func() int64
-	operations []*porcupine.Operation
+	now func() int64
+
+	mu         sync.Mutex
+	operations []*porcupine.Operation // guarded by mu, and what they point to
 }
 
 func (r *record) begin(client int, in call) *porcupine.Operation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	op := &porcupine.Operation{ClientId: client, Input: in, Call: r.now(), Output: unclear}
 	r.operations = append(r.operations, op)
 	return op
 }
 
 func (r *record) end(op *porcupine.Operation, out answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	op.Output, op.Return = out, r.now()
 }
 
