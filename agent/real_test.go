@@ -35,7 +35,8 @@ type operator struct {
 	net    string // first three bytes of the hosts' addresses
 	lease  time.Duration
 	log    *slog.Logger
-	fleet  string // the hosts' settings of fleet's API, "" for none
+	fleet  string            // the hosts' settings of fleet's API, "" for none
+	files  map[string]string // more files that every host has, by their paths
 
 	members roster.Roster
 	roots   map[string]string // directory of each host, by name
@@ -102,6 +103,9 @@ func (o *operator) provide(h roster.Host, secret string, endpoints []string) {
 	files := map[string][]byte{userDataFile: userData, metaDataFile: meta}
 	if o.fleet != "" {
 		files[join.FleetPath] = []byte(o.fleet)
+	}
+	for name, text := range o.files {
+		files[name] = []byte(text)
 	}
 	for name, data := range files {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
