@@ -137,12 +137,12 @@ func (m *members) kill(i int) {
 func (m *members) dial(ctx context.Context, linked bool) *store.Etcd {
 	m.tb.Helper()
 	var endpoints []string
-	for i, spec := range m.specs {
-		address := "127.0.0.1:" + strings.Fields(spec)[1]
+	for i := range m.specs {
+		endpoint := m.endpoint(i)
 		if linked {
-			address = m.links[i].address()
+			endpoint = "http://" + m.links[i].address()
 		}
-		endpoints = append(endpoints, "http://"+address)
+		endpoints = append(endpoints, endpoint)
 	}
 	s, err := store.DialEtcd(ctx, store.EtcdConfig{Endpoints: endpoints, Log: slog.New(slog.DiscardHandler), Timeout: 2 * time.Second})
 	if err != nil {
@@ -151,6 +151,9 @@ func (m *members) dial(ctx context.Context, linked bool) *store.Etcd {
 	m.tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
+
+// endpoint is a member's own.
+func (m *members) endpoint(i int) string { return "http://127.0.0.1:" + strings.Fields(m.specs[i])[1] }
 
 // enrol writes hosts into the roster, and that they live.
 func enrol(ctx context.Context, s store.Store, ids []string) error {

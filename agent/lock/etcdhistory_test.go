@@ -68,7 +68,8 @@ func lead(ctx context.Context, s store.Store) {
 	}
 }
 
-// harass kills a member or cuts a member off from clients, one at a time, so that there is a quorum most of the time.
+// harass kills a member or cuts a member off from clients. The next one is not killed before the last has come back, however
+// long that takes, so that there is a quorum most of the time.
 func (m *members) harass(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for pause.For(ctx, time.Duration(500+rng.IntN(1500))*time.Millisecond) == nil {
@@ -77,11 +78,26 @@ func (m *members) harass(ctx context.Context) {
 			m.kill(i)
 			_ = pause.For(ctx, time.Duration(rng.IntN(800))*time.Millisecond)
 			m.start(i)
+			m.answers(ctx, i)
 			continue
 		}
 		m.links[i].set(true)
 		_ = pause.For(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
 		m.links[i].set(false)
+	}
+}
+
+// answers returns when a member knows a leader.
+func (m *members) answers(ctx context.Context, i int) {
+	for ctx.Err() == nil {
+		s, err := store.DialEtcd(ctx, store.EtcdConfig{Endpoints: []string{m.endpoint(i)}, Timeout: time.Second})
+		if err == nil {
+			_, err = s.Get(ctx, store.KeyLock)
+			_ = s.Close()
+		}
+		if err == nil {
+			return
+		}
 	}
 }
 
