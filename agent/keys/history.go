@@ -11,11 +11,16 @@ import (
 // HistorySize is how many events a host keeps, as a server of version 2 did.
 const HistorySize = 1000
 
+// historyBytes bounds what they take, roughly, should they carry large values: fewer are kept then.
+const historyBytes = 64 << 20
+
 // history keeps the last events and wakes those who wait for more.
 type history struct {
 	mu       sync.Mutex
 	events   []Event // the i-th of all is at i%HistorySize
 	count    int     // of all events ever
+	oldest   int     // the number of the first event that is kept
+	bytes    int64   // that the events take
 	floor    int64   // the index from which on nothing is missing
 	watchers map[string]map[*Watcher]struct{}
 }
@@ -29,6 +34,10 @@ func (h *history) add(e Event) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.bytes += e.size()
+	for h.count-h.oldest == HistorySize || h.bytes > historyBytes && h.count > h.oldest {
+		h.drop()
+	}
 	if len(h.events) < HistorySize {
 		h.events = append(h.events, e)
 	} else {
@@ -60,22 +69,26 @@ func (h *history) wake(path string, e Event) {
 	}
 }
 
-// oldest is the number of the first event that is kept.
-func (h *history) oldest() int { return max(0, h.count-HistorySize) }
+func (h *history) drop() {
+	e := &h.events[h.oldest%HistorySize]
+	h.bytes -= e.size()
+	*e = Event{}
+	h.oldest++
+}
 
 func (h *history) at(i int) Event { return h.events[i%HistorySize] }
 
 // start is the number of the first event with at least an index, or the refusal if some may be gone.
 func (h *history) start(index int64) (int, *Error) {
 	first := h.floor
-	if oldest := h.oldest(); oldest > 0 {
-		first = max(first, h.at(oldest).Index)
+	if h.oldest > 0 {
+		first = max(first, h.at(h.oldest).Index)
 	}
 	if index < first {
 		return 0, refuse(CodeCleared, fmt.Sprintf("the requested history has been cleared [%d/%d]", first, index))
 	}
-	oldest := h.oldest()
-	return oldest + sort.Search(h.count-oldest, func(i int) bool { return h.at(oldest+i).Index >= index }), nil
+	later := func(i int) bool { return h.at(h.oldest+i).Index >= index }
+	return h.oldest + sort.Search(h.count-h.oldest, later), nil
 }
 
 // Watcher waits for events of a path. It is for one goroutine.
@@ -175,7 +188,7 @@ func (w *Watcher) scan() (Event, bool, error) {
 	h := w.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if oldest := h.oldest(); w.next < oldest {
+	if w.next < h.oldest {
 		return Event{}, false, refuse(CodeCleared, "more has happened than is kept")
 	}
 	for ; w.next < h.count; w.next++ {

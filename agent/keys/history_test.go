@@ -91,3 +91,21 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Error("a refresh is told")
 	}
 }
+
+// TestHistoryIsLight holds that large values leave room for fewer events.
+func TestHistoryIsLight(t *testing.T) {
+	h := newHistory()
+	large := string(make([]byte, 1<<20))
+	for i := range int64(100) {
+		h.add(Event{Action: ActionSet, Index: 1 + i, Node: &Node{Key: "/k", Value: large}})
+	}
+	if kept := h.count - h.oldest; kept != 63 || h.bytes > historyBytes {
+		t.Errorf("%d events of 1 MiB are kept, %d bytes", kept, h.bytes)
+	}
+	if _, refusal := h.watch("/k", false, 37); refusal == nil {
+		t.Error("an event that was dropped can be waited for")
+	}
+	if _, refusal := h.watch("/k", false, 38); refusal != nil {
+		t.Error(refusal)
+	}
+}

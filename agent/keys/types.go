@@ -39,6 +39,15 @@ type Event struct {
 	refresh bool // nobody is told of it
 }
 
+// size is what the event takes in memory, roughly.
+func (e Event) size() int64 {
+	n := int64(2*overhead + len(e.Node.Key) + len(e.Node.Value))
+	if e.PrevNode != nil {
+		n += int64(len(e.PrevNode.Value))
+	}
+	return n
+}
+
 // IsNew tells whether the event made a node where there was none.
 func (e Event) IsNew() bool {
 	return e.Action == ActionCreate || e.Action == ActionSet && e.PrevNode == nil
