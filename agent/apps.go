@@ -11,6 +11,7 @@ import (
 	"github.com/musterhq/muster/agent/gateway"
 	"github.com/musterhq/muster/agent/keys"
 	"github.com/musterhq/muster/agent/keysapi"
+	"github.com/musterhq/muster/agent/locksmith"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -38,7 +39,10 @@ type apps struct {
 
 func (a *agent) openKeys() apps {
 	tree := keys.New(keys.Config{Client: appsClient{a.apps}, Log: a.log})
-	api := keysapi.New(keysapi.Config{Keys: tree, Name: a.self.Name, ID: a.self.ID, Log: a.log})
+	api := keysapi.New(keysapi.Config{
+		Keys: tree, Name: a.self.Name, ID: a.self.ID, Log: a.log,
+		Mounts: map[string]keysapi.Mount{locksmith.Root: &locksmith.Mount{Locks: a.locksmith()}},
+	})
 	return apps{tree: tree, http: api.Handler()}
 }
 

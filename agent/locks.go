@@ -19,6 +19,7 @@ import (
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/fleetlock"
 	"github.com/musterhq/muster/agent/lock"
+	"github.com/musterhq/muster/agent/locksmith"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -83,6 +84,17 @@ func listenFleetLock(ctx context.Context, path string) (net.Listener, error) {
 func (a *agent) fleetLock(self string) http.Handler {
 	h := &fleetlock.Handler{Keeper: a.council.keeper(a), Host: self, Log: a.log}
 	return http.StripPrefix(strings.TrimSuffix(api.FleetLockPath, "/"), h)
+}
+
+// locksmith is the lock for locksmithctl on this host. It has the rights of a host, on voters too: whoever runs programs here
+// takes and gives back this host's own place, and no other.
+func (a *agent) locksmith() locksmith.Locks {
+	if a.council != nil {
+		return &lock.Locksmith{Keeper: a.council.keeper(a), Self: a.self.ID}
+	}
+	return &locksmith.Remote{Store: a.store, Swap: func(ctx context.Context, group string, swap api.LockSwap) error {
+		return voters{a}.ask(func(c *api.Client) error { return c.SwapLock(ctx, group, swap) })
+	}}
 }
 
 // Locks tells of every group's reboot lock, and of each host that waits why it does.

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -12,8 +14,10 @@ import (
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/agent/lock"
+	"github.com/musterhq/muster/agent/locksmith"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -77,6 +81,44 @@ func TestRebootLock(t *testing.T) {
 		t.Errorf("FleetLock with a certificate: %d", status)
 	}
 	o.remembers(c)
+	order(api.LockRelease, "b", true, "")
+	o.locksmithctl(worker)
+}
+
+// locksmithctl is it on a host that does not vote.
+func (o *operator) locksmithctl(h roster.Host) {
+	o.t.Helper()
+	at := "http://" + h.Address + ":4001/v2/keys" + locksmith.Root + "/semaphore"
+	call := func(method, query, value string) (status int, index string) {
+		r, err := http.NewRequestWithContext(o.t.Context(), method, at+"?"+query, strings.NewReader(url.Values{"value": {value}}.Encode()))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		defer func() { _ = answer.Body.Close() }()
+		var body struct {
+			Node struct {
+				ModifiedIndex int64 `json:"modifiedIndex"`
+			} `json:"node"`
+		}
+		if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
+			o.t.Fatal(err)
+		}
+		return answer.StatusCode, fmt.Sprint(body.Node.ModifiedIndex)
+	}
+	for _, step := range []struct {
+		holders string
+		status  int
+	}{{`0,"max":1,"holders":["x"]`, 401}, {`0,"max":1,"holders":["` + h.ID + `"]`, 200}, {`1,"max":1,"holders":null`, 200}} {
+		_, index := call(http.MethodGet, "quorum=false", "")
+		if status, _ := call(http.MethodPut, "prevIndex="+index, `{"semaphore":`+step.holders+"}"); status != step.status {
+			o.t.Errorf("locksmithctl, %s: %d, want %d", step.holders, status, step.status)
+		}
+	}
 }
 
 // dialAs is the store as a host has it.

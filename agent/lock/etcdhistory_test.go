@@ -51,10 +51,10 @@ func TestEtcd(t *testing.T) {
 			}
 			turns += h.turns()
 		}
+		t.Logf("%d histories with %d turns after %v", first+atOnce, turns, time.Since(began).Round(time.Second))
 	}
 	cancel()
 	around.Wait()
-	t.Logf("%d histories with %d turns in %v", count, turns, time.Since(began).Round(time.Second))
 	if turns < count {
 		t.Error("hosts had hardly any turns")
 	}

@@ -33,8 +33,8 @@ var ErrIndex = errors.New("the lock has changed in between")
 // Locksmith is the lock as locksmithctl reads and writes it, by compare-and-swap.
 type Locksmith struct {
 	Keeper *Keeper
-	// Self, unless it is "", is the ID of the host whose place alone may be taken and given back, and that then changes no
-	// maximum.
+	// Self, unless it is "", is the ID of the host whose place alone may be taken and given back, and that makes no group but
+	// the default one and changes no maximum.
 	Self string
 }
 
@@ -91,6 +91,8 @@ func (l *Locksmith) swap(
 	switch {
 	case l.Self != "" && (others || want.Max != g.Max):
 		return Step{}, false, refuse("a host changes its own place alone; ask an operator")
+	case l.Self != "" && !known && group != DefaultGroup:
+		return Step{}, false, refuse("there is no such group: `muster lock max N --group NAME` makes it")
 	case len(came)+len(went) == 0 && want.Max == g.Max:
 		return Step{Record: g}, !known, nil
 	case len(came)+len(went) == 0:

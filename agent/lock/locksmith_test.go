@@ -53,7 +53,9 @@ func TestLocksmith(t *testing.T) {
 		conflict bool
 		after    string
 	}{
-		{l: own, group: "g", value: `{"semaphore":1,"max":1,"holders":null}`, after: `{"semaphore":1,"max":1,"holders":null}`},
+		{l: own, group: "g", value: `{"semaphore":1,"max":1,"holders":null}`, refused: true},
+		{l: own, group: DefaultGroup, value: `{"semaphore":1,"max":1,"holders":null}`, after: `{"semaphore":1,"max":1,"holders":null}`},
+		{l: l, group: "g", value: `{"semaphore":1,"max":1,"holders":null}`, after: `{"semaphore":1,"max":1,"holders":null}`},
 		{l: l, group: "g", value: `{"semaphore":0,"max":1,"holders":["x"]}`, after: `{"semaphore":0,"max":1,"holders":["x"]}`},
 		{l: l, group: "g", value: `{"semaphore":-1,"max":1,"holders":["x","y"]}`, refused: true},
 		{l: own, group: "g", value: `{"semaphore":1,"max":2,"holders":["x"]}`, refused: true},
