@@ -18,7 +18,7 @@
 // # What it cannot promise
 //
 // A machine that is frozen as a whole, its clocks with it (a paused virtual machine), cannot know when it wakes that its
-// session has ended. Its strict units run from then until the next renewal is answered, at most a third of the session's
+// session has ended. Its strict units run from then until the next renewal is answered, at most two fifths of the session's
 // life later, and they are killed, at most a quarter after that. Only whatever they work on could refuse them: a lease
 // cannot, without a fence at the resource. If the clocks go on (suspend, a frozen cgroup), the guard's timer has run out
 // by the time it wakes, and it kills at once.

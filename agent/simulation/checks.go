@@ -172,7 +172,9 @@ func (c *checks) lose(f *fault) {
 	}
 	for _, m := range f.lost {
 		for name, u := range c.current(m) {
-			if k := m.runtime.known[name]; k != nil && k.Active == "active" && u.Desired == store.DesiredLaunched && !c.rulesOf(u).Global {
+			k := m.runtime.known[name]
+			runs := k != nil && k.Active == "active" && u.Desired == store.DesiredLaunched
+			if runs && c.wanted(name) && !c.rulesOf(u).Global {
 				c.away[name] = loss{at: c.elapsed(), from: m, alone: k.alone}
 			}
 		}
@@ -180,6 +182,15 @@ func (c *checks) lose(f *fault) {
 	for _, m := range f.lost {
 		c.tell("%d units of %s and others must run elsewhere", len(c.away), m.host.Name)
 	}
+}
+
+// wanted says whether the store has a unit. One that was emptied has it again once an operator says so, and hosts go on
+// with theirs until then.
+func (c *checks) wanted(name string) bool {
+	template, _ := unitfile.Template(name)
+	_, unit := c.server.tables.Units[name]
+	_, instance := c.server.tables.Units[template]
+	return unit || instance
 }
 
 // current is what a machine's schedule is, or was when it was last there.

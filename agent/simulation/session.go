@@ -114,7 +114,7 @@ func (s *session) observed() (sent time.Duration, renewed func(time.Duration)) {
 func (s *session) keep() {
 	m := s.process.machine
 	renewed := s.renewed
-	s.at(renewed+m.real(s.ttl/3), func() { s.process.do(func() { s.renew(renewed) }) })
+	s.at(renewed+m.real(2*s.ttl/5), func() { s.process.do(func() { s.renew(renewed) }) })
 	s.at(renewed+m.real(s.ttl), func() {
 		s.process.do(func() {
 			if s.renewed == renewed {

@@ -33,10 +33,10 @@ func (s *Etcd) open(endpoint string) (*member, error) {
 		TLS:             s.cfg.TLS,
 		Logger:          zap.NewNop(), // what matters is logged here, once
 		MaxUnaryRetries: 1,            // Etcd.call decides what is tried again
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+		DialOptions: append(StaticWindows(), grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,
-		})},
+		})),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot use endpoint %s: %w", endpoint, err)

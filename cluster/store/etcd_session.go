@@ -55,34 +55,35 @@ type etcdSession struct {
 func (l *etcdSession) ID() int64             { return int64(l.id) }
 func (l *etcdSession) Done() <-chan struct{} { return l.done }
 
-// run renews the lease every third of its life. It trusts only its own monotonic clock, and counts from the moment a
-// request was sent: whatever the server believes, it believes it longer. Done is closed when that runs out.
+// run renews the lease in time (rhythm). It trusts only its own monotonic clock, and counts from the moment a request was
+// sent: whatever the server believes, it believes it longer. Done is closed when that runs out.
 func (l *etcdSession) run() {
 	defer close(l.done)
 	defer l.cancel()
 	defer l.hangUp()
-	next := l.renewed.Add(l.ttl / 3)
+	r := rhythm{ttl: l.ttl}
+	next, troubled := r.next(l.renewed, true), false
 	for {
 		if !pause(l.ctx, time.Until(next)) {
 			return
 		}
-		switch err := l.renew(); {
+		switch err := l.renew(r.patience()); {
 		case err == nil:
-			next = l.renewed.Add(l.ttl / 3)
+			next, troubled = r.next(l.renewed, troubled), false
 		case l.ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrSessionLost), time.Since(l.renewed) >= l.ttl:
 			l.store.log.Warn("session ended", "id", fmt.Sprintf("%x", int64(l.id)), "err", err)
 			return
 		default:
-			next = time.Now().Add(retryPause)
+			next, troubled = time.Now().Add(retryPause), true
 		}
 	}
 }
 
 // renew sends one keep-alive and waits for its answer, but never past the end of what is left of the session. A member
 // that answers needs no probe besides, and one that does not is left.
-func (l *etcdSession) renew() error {
+func (l *etcdSession) renew(patience time.Duration) error {
 	ctx, cancel := context.WithDeadline(l.ctx, l.renewed.Add(l.ttl))
 	defer cancel()
 	m, err := l.store.member(ctx)
@@ -91,7 +92,7 @@ func (l *etcdSession) renew() error {
 	}
 	succeeded := l.sends()
 	sent := time.Now()
-	resp, err := l.keepAlive(ctx, m)
+	resp, err := l.keepAlive(ctx, m, patience)
 	switch {
 	case err != nil && isUnavailable(err):
 		l.hangUp()
@@ -117,11 +118,11 @@ type line struct {
 	end    context.CancelFunc
 }
 
-func (l *etcdSession) keepAlive(ctx context.Context, m *member) (*pb.LeaseKeepAliveResponse, error) {
+func (l *etcdSession) keepAlive(ctx context.Context, m *member, patience time.Duration) (*pb.LeaseKeepAliveResponse, error) {
 	if err := l.dial(m); err != nil {
 		return nil, err
 	}
-	timeout := time.AfterFunc(probeTimeout, func() {
+	timeout := time.AfterFunc(patience, func() {
 		m.unanswered()
 		l.line.end()
 	})

@@ -93,7 +93,7 @@ func (s *memorySession) Done() <-chan struct{} { return s.done }
 func (s *memorySession) run() {
 	defer close(s.done)
 	now := s.client.engine.now
-	for wait := s.ttl / 3; s.sleep(wait); {
+	for wait := 2 * s.ttl / 5; s.sleep(wait); {
 		succeeded := s.sends()
 		sent := now()
 		err := s.client.renew(s.id)
@@ -104,7 +104,7 @@ func (s *memorySession) run() {
 		case err == nil:
 			s.renewed = sent
 			succeeded()
-			wait = s.ttl / 3
+			wait = 2 * s.ttl / 5
 		case left <= 0:
 			return
 		default:

@@ -18,6 +18,7 @@ import (
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // Files are the credentials of a voter, which etcd reads anew at every handshake.
@@ -62,7 +63,7 @@ const (
 )
 
 // embedConfig translates Config into etcd's.
-func embedConfig(cfg Config, streams ...grpc.StreamServerInterceptor) (*embed.Config, error) {
+func embedConfig(cfg Config, options ...grpc.ServerOption) (*embed.Config, error) {
 	timing := cfg.Timing.orDefault()
 	if err := timing.validate(); err != nil {
 		return nil, err
@@ -84,7 +85,8 @@ func embedConfig(cfg Config, streams ...grpc.StreamServerInterceptor) (*embed.Co
 	}
 	setTuning(ec)
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log))
-	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(streams...)}
+	ec.GRPCAdditionalServerOptions = append(options,
+		grpc.StaticStreamWindowSize(store.StreamWindow), grpc.StaticConnWindowSize(store.ConnWindow))
 	return ec, nil
 }
 

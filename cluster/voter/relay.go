@@ -12,6 +12,8 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // Figures of the relay.
@@ -21,12 +23,12 @@ const (
 	relayAtMost   = 30                     // keep-alives of one session in a row, until etcd looks at its holder's rights again
 )
 
-// relay passes the keep-alives of hosts that are connected to a follower on to the leader, many at a time over one stream.
+// relay passes the keep-alives of hosts that are connected to a follower on to the leader, many in one message.
 // etcd would make a request over HTTP for each of them, which takes several times what it takes to answer one, and most of
 // what idle hosts cost (agent.TestIdle).
 //
 // It gives no rights: a stream's first keep-alive of a lease, and every thirtieth, goes etcd's own way, which looks
-// whether the caller may write what is bound to it. So do all that the leader does not answer with a time to live.
+// whether the caller may write what is bound to it. So do all that the leader does not renew.
 type relay struct {
 	tls      *tls.Config
 	server   atomic.Pointer[etcdserver.EtcdServer] // nil until it runs
@@ -36,7 +38,7 @@ type relay struct {
 // keepAlive is one that waits. answer has room for one; nil says that etcd shall see to it.
 type keepAlive struct {
 	id     int64
-	answer chan *pb.LeaseKeepAliveResponse
+	answer chan *pb.ResponseHeader // the leader's
 }
 
 func newRelay(config *tls.Config) *relay {
@@ -46,7 +48,7 @@ func newRelay(config *tls.Config) *relay {
 // intercept is a grpc.StreamServerInterceptor.
 func (r *relay) intercept(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if info.FullMethod == pb.Lease_LeaseKeepAlive_FullMethodName {
-		stream = &relayedStream{ServerStream: stream, relay: r, left: map[int64]int{}}
+		stream = &relayedStream{ServerStream: stream, relay: r, known: map[int64]relayed{}}
 	}
 	return handler(srv, stream)
 }
@@ -55,7 +57,13 @@ func (r *relay) intercept(srv any, stream grpc.ServerStream, info *grpc.StreamSe
 type relayedStream struct {
 	grpc.ServerStream
 	relay *relay
-	left  map[int64]int // lease → how many more the relay may see to
+	known map[int64]relayed // by lease
+}
+
+// relayed is what etcd itself said of a lease last, and how many more keep-alives of it the relay may see to.
+type relayed struct {
+	ttl  int64
+	left int
 }
 
 // RecvMsg implements grpc.ServerStream.
@@ -65,14 +73,17 @@ func (s *relayedStream) RecvMsg(m any) error {
 			return err
 		}
 		req, ok := m.(*pb.LeaseKeepAliveRequest)
-		if !ok || s.left[req.ID] == 0 {
+		if !ok || s.known[req.ID].left == 0 {
 			return nil
 		}
-		resp := s.relay.renew(s.Context(), req.ID)
-		if resp == nil {
+		by := s.relay.renew(s.Context(), req.ID)
+		if by == nil {
 			return nil
 		}
-		s.left[req.ID]--
+		lease := s.known[req.ID]
+		lease.left--
+		s.known[req.ID] = lease
+		resp := &pb.LeaseKeepAliveResponse{Header: by, ID: req.ID, TTL: lease.ttl}
 		if err := s.ServerStream.SendMsg(resp); err != nil {
 			return err
 		}
@@ -82,28 +93,28 @@ func (s *relayedStream) RecvMsg(m any) error {
 // SendMsg implements grpc.ServerStream. What etcd itself has kept alive the caller may keep alive.
 func (s *relayedStream) SendMsg(m any) error {
 	if resp, ok := m.(*pb.LeaseKeepAliveResponse); ok {
-		delete(s.left, resp.ID)
+		delete(s.known, resp.ID)
 		if resp.TTL > 0 && s.relay.leader() != "" {
-			s.left[resp.ID] = relayAtMost
+			s.known[resp.ID] = relayed{ttl: resp.TTL, left: relayAtMost}
 		}
 	}
 	return s.ServerStream.SendMsg(m)
 }
 
-// renew keeps a lease alive, or returns nil. The leader needs no relay.
-func (r *relay) renew(ctx context.Context, id int64) *pb.LeaseKeepAliveResponse {
+// renew keeps a lease alive and returns the leader's header, or nil. The leader needs no relay.
+func (r *relay) renew(ctx context.Context, id int64) *pb.ResponseHeader {
 	if r.leader() == "" {
 		return nil
 	}
-	k := keepAlive{id: id, answer: make(chan *pb.LeaseKeepAliveResponse, 1)}
+	k := keepAlive{id: id, answer: make(chan *pb.ResponseHeader, 1)}
 	select {
 	case r.requests <- k:
 	case <-ctx.Done():
 		return nil
 	}
 	select {
-	case resp := <-k.answer:
-		return resp
+	case by := <-k.answer:
+		return by
 	case <-ctx.Done():
 		return nil
 	}
@@ -164,7 +175,7 @@ func (r *relay) gather(ctx context.Context, first keepAlive) []keepAlive {
 type relayLine struct {
 	endpoint string // "" without one
 	client   *clientv3.Client
-	stream   pb.Lease_LeaseKeepAliveClient
+	stream   grpc.ClientStream
 	end      context.CancelFunc
 }
 
@@ -180,7 +191,9 @@ func (l *relayLine) open(ctx context.Context, endpoint string, config *tls.Confi
 	}
 	l.close()
 	ctx, end := context.WithCancel(ctx)
-	client, err := clientv3.New(clientv3.Config{Context: ctx, Endpoints: []string{endpoint}, TLS: config, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{
+		Context: ctx, Endpoints: []string{endpoint}, TLS: config, Logger: zap.NewNop(), DialOptions: store.StaticWindows(),
+	})
 	if err != nil {
 		end()
 		return err
@@ -188,34 +201,37 @@ func (l *relayLine) open(ctx context.Context, endpoint string, config *tls.Confi
 	*l = relayLine{endpoint: endpoint, client: client, end: end}
 	patience := time.AfterFunc(relayPatience, end)
 	defer patience.Stop()
-	if l.stream, err = pb.NewLeaseClient(client.ActiveConnection()).LeaseKeepAlive(ctx); err != nil {
+	both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	if l.stream, err = client.ActiveConnection().NewStream(ctx, both, renewMethod); err != nil {
 		l.close()
 	}
 	return err
 }
 
-// pass sends all and hands out the answers, which come in the same order. It returns those that got none.
+// pass sends all in one message and hands out the answers. It returns those that the leader did not renew.
 func (l *relayLine) pass(batch []keepAlive) (left []keepAlive) {
 	patience := time.AfterFunc(relayPatience, l.end)
 	defer patience.Stop()
+	asked, renewed := &pb.LeaseLeasesResponse{}, &pb.LeaseLeasesResponse{}
 	for _, k := range batch {
-		if err := l.stream.Send(&pb.LeaseKeepAliveRequest{ID: k.id}); err != nil {
-			l.close()
-			return batch
+		asked.Leases = append(asked.Leases, &pb.LeaseStatus{ID: k.id})
+	}
+	if l.stream.SendMsg(asked) != nil || l.stream.RecvMsg(renewed) != nil {
+		l.close()
+		return batch
+	}
+	lives := make(map[int64]bool, len(batch))
+	for _, lease := range renewed.Leases {
+		lives[lease.ID] = true
+	}
+	for _, k := range batch {
+		if lives[k.id] {
+			k.answer <- renewed.Header
+		} else {
+			left = append(left, k)
 		}
 	}
-	for i, k := range batch {
-		resp, err := l.stream.Recv()
-		if err != nil {
-			l.close()
-			return batch[i:]
-		}
-		if resp.TTL <= 0 || resp.ID != k.id {
-			resp = nil
-		}
-		k.answer <- resp
-	}
-	return nil
+	return left
 }
 
 func (l *relayLine) close() {

@@ -54,12 +54,12 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	streams, end := context.WithCancel(ctx)
-	interceptors := []grpc.StreamServerInterceptor{endWith(streams)}
+	options := []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
 	passOn := newRelay(cfg.Relay)
 	if cfg.Relay != nil {
-		interceptors = append(interceptors, passOn.intercept)
+		options = append(options, grpc.ChainStreamInterceptor(passOn.intercept), grpc.UnknownServiceHandler(passOn.serve))
 	}
-	ec, err := embedConfig(cfg, interceptors...)
+	ec, err := embedConfig(cfg, options...)
 	if err == nil && !known {
 		err = prepareFirst(ctx, cfg, ec)
 	}

@@ -16,6 +16,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/musterhq/muster/cluster/join"
 )
@@ -293,7 +294,7 @@ func TestTiming(t *testing.T) {
 // TestConfig looks for what must never be switched off.
 func TestConfig(t *testing.T) {
 	c := newCluster(t, 1, 0)
-	ec, err := embedConfig(c.config(0, c.role()), endWith(t.Context()))
+	ec, err := embedConfig(c.config(0, c.role()), grpc.ChainStreamInterceptor(endWith(t.Context())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func TestConfig(t *testing.T) {
 	}
 	behindNAT := c.config(0, c.role())
 	behindNAT.Listen = "127.0.0.9"
-	if ec, err = embedConfig(behindNAT, endWith(t.Context())); err != nil {
+	if ec, err = embedConfig(behindNAT, grpc.ChainStreamInterceptor(endWith(t.Context()))); err != nil {
 		t.Fatal(err)
 	}
 	if ec.ListenPeerUrls[0].Hostname() != "127.0.0.9" || ec.AdvertisePeerUrls[0].Hostname() != "127.0.0.1" {
