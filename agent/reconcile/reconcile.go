@@ -88,7 +88,7 @@ func Plan(desired []store.ScheduledUnit, actual []runtime.Status, started Starte
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		p.drop(have[name], true)
 	}
-	slices.SortStableFunc(p.tasks, func(a, b Task) int {
+	slices.SortFunc(p.tasks, func(a, b Task) int {
 		if a.Kind != b.Kind {
 			return int(a.Kind - b.Kind)
 		}

@@ -81,27 +81,31 @@ func Marshal[T any, P record[T]](r T) ([]byte, error) {
 	return data, nil
 }
 
-// Unmarshal decodes a record. The version is looked at first, so that a record whose other fields have changed their
-// shape is ErrVersion and not a riddle. Unknown fields are ignored: they are how a version grows.
+// Unmarshal decodes a record. One of a version that this muster does not know is ErrVersion, and not a riddle, though its
+// other fields may have changed their shape. Unknown fields are ignored: they are how a version grows.
 func Unmarshal[T any, P record[T]](data []byte) (T, error) {
 	var r, none T
-	var version struct {
-		V int `json:"v"`
-	}
-	if err := json.Unmarshal(data, &version); err != nil {
-		return none, fmt.Errorf("cannot read record: %w", err)
+	bad := json.Unmarshal(data, &r)
+	version := *P(&r).header()
+	if bad != nil { // what of r is filled is left to chance
+		var only struct {
+			V int `json:"v"`
+		}
+		if err := json.Unmarshal(data, &only); err != nil {
+			return none, fmt.Errorf("cannot read record: %w", err)
+		}
+		version = only.V
 	}
 	newest := RecordVersion
 	if v, ok := any(&r).(versioned); ok {
 		newest = v.newest()
 	}
-	if version.V < RecordVersion || version.V > newest {
-		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it", ErrVersion, version.V, newest)
+	switch {
+	case version < RecordVersion || version > newest:
+		return none, fmt.Errorf("cannot read record: %w: %d, this muster knows %d; update it", ErrVersion, version, newest)
+	case bad != nil:
+		return none, fmt.Errorf("cannot read record: %w", bad)
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
-		return none, fmt.Errorf("cannot read record: %w", err)
-	}
-	*P(&r).header() = version.V
 	return r, nil
 }
 

@@ -135,6 +135,14 @@ func (r ScheduleRecord) Each() iter.Seq[ScheduledUnit] {
 	return each(r.Units, func(u *ScheduledUnit) (*string, *instances.Set) { return &u.Name, &u.Instances })
 }
 
+// Len is how many units Each yields.
+func (r ScheduleRecord) Len() (n int) {
+	for _, u := range r.Units {
+		n += max(1, u.Instances.Len())
+	}
+	return n
+}
+
 // Each yields the states of a record, that of each instance under its own name.
 func (r StatesRecord) Each() iter.Seq[UnitState] {
 	return each(r.Units, func(u *UnitState) (*string, *instances.Set) { return &u.Name, &u.Instances })
@@ -173,21 +181,24 @@ func (s UnitState) likeness(name string) likeness {
 // PackStates makes one entry of the instances of a template whose states are the same, but for since when. The result is
 // sorted by name.
 func PackStates(states []UnitState) []UnitState {
-	at := make(map[likeness]int, len(states))
+	at := make(map[likeness]int)
 	ranges := make(map[int][]instances.Range)
-	packed := make([]UnitState, 0, len(states))
+	packed := []UnitState{}
+	var last likeness
+	i, known := 0, false
 	for _, s := range states {
 		template, n, ok := instances.Split(s.Name)
 		if !ok {
 			packed = append(packed, s)
 			continue
 		}
-		key := s.likeness(template)
-		i, known := at[key]
-		if !known {
-			i = len(packed)
-			at[key] = i
-			packed = append(packed, s)
+		if key := s.likeness(template); !known || key != last { // most are like the one before
+			if i, known = at[key]; !known {
+				i = len(packed)
+				at[key] = i
+				packed = append(packed, s)
+			}
+			last, known = key, true
 		}
 		ranges[i] = append(ranges[i], instances.Range{First: n, Last: n})
 		if packed[i].Since.Before(s.Since) {

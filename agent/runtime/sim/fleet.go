@@ -172,7 +172,8 @@ func (s *shard) join(ctx context.Context, session int64) error {
 // obey makes a host's units what its schedule says, and reports them.
 func (s *shard) obey(ctx context.Context, u update) error {
 	h := s.hosts[u.host]
-	if err := h.apply(ctx, slices.Collect(u.record.Each())); err != nil {
+	wanted := make([]store.ScheduledUnit, 0, u.record.Len())
+	if err := h.apply(ctx, slices.AppendSeq(wanted, u.record.Each())); err != nil {
 		return err
 	}
 	states, err := h.states(ctx)

@@ -5,10 +5,8 @@
 package sim
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,14 +20,15 @@ type Runtime struct {
 	changed chan struct{}
 
 	mu    sync.Mutex
-	units map[string]runtime.Status // guarded by mu
+	units map[string]*runtime.Status // guarded by mu
+	names []string                   // of units, sorted; guarded by mu
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
 
 // New makes a runtime without units. now says since when a unit is what it is.
 func New(now func() time.Time) *Runtime {
-	return &Runtime{now: now, changed: make(chan struct{}, 1), units: make(map[string]runtime.Status)}
+	return &Runtime{now: now, changed: make(chan struct{}, 1), units: make(map[string]*runtime.Status)}
 }
 
 // Load makes a unit known, stopped.
@@ -84,23 +83,33 @@ func (r *Runtime) Fail(name, reason string) error {
 func (r *Runtime) Unload(_ context.Context, name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.units[name].Active == "active" {
+	if s, known := r.units[name]; known && s.Active == "active" {
 		return fmt.Errorf("cannot unload %s: %w", name, runtime.ErrActive)
 	}
 	delete(r.units, name)
+	if i, known := slices.BinarySearch(r.names, name); known {
+		r.names = slices.Delete(r.names, i, i+1)
+	}
 	r.raise()
 	return nil
 }
 
+// update changes a unit, which is new unless known. A change that fails changes nothing.
 func (r *Runtime) update(name string, change func(s *runtime.Status, known bool) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, known := r.units[name]
-	s.Name = name
-	if err := change(&s, known); err != nil {
+	if !known {
+		s = &runtime.Status{Name: name}
+	}
+	if err := change(s, known); err != nil {
 		return err
 	}
-	r.units[name] = s
+	if !known {
+		r.units[name] = s
+		i, _ := slices.BinarySearch(r.names, name)
+		r.names = slices.Insert(r.names, i, name)
+	}
 	r.raise()
 	return nil
 }
@@ -116,7 +125,11 @@ func (r *Runtime) raise() {
 func (r *Runtime) List(context.Context) ([]runtime.Status, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.SortedFunc(maps.Values(r.units), func(a, b runtime.Status) int { return cmp.Compare(a.Name, b.Name) }), nil
+	list := make([]runtime.Status, 0, len(r.names))
+	for _, name := range r.names {
+		list = append(list, *r.units[name])
+	}
+	return list, nil
 }
 
 // Changed delivers a token after any unit's status may have changed.
