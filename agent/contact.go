@@ -54,8 +54,17 @@ func (c *contact) now() partition.Contact {
 	return c.is
 }
 
+// renewed notes a sign of life. One that comes late wakes who has stopped units for want of it.
 func (c *contact) renewed(session int64, sent time.Duration) {
-	c.step(func(is partition.Contact, now time.Duration) partition.Contact { return is.Renewed(session, sent, now) })
+	late := false
+	c.step(func(is partition.Contact, now time.Duration) partition.Contact {
+		next := is.Renewed(session, sent, now)
+		late = !is.MayRun(store.PartitionStop, 0, now) || next.Epoch != is.Epoch
+		return next
+	})
+	if late {
+		c.changed()
+	}
 }
 
 func (c *contact) announced(session, revision int64) {
