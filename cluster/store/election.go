@@ -18,6 +18,9 @@ const resignTimeout = 2 * time.Second
 func Elect(ctx context.Context, st Store, election, candidate string, s Session) (Leadership, error) {
 	l := &leadership{store: st, session: s, key: fmt.Sprintf("%s%016x", election, uint64(s.ID()))}
 	if err := l.enter(ctx, candidate); err != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrUnavailable) { // the key may have been made all the same
+			l.withdraw(ctx)
+		}
 		return nil, fmt.Errorf("cannot campaign for %s: %w", election, err)
 	}
 	after, err := l.await(ctx, election)
@@ -203,5 +206,12 @@ func (l *leadership) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
 	// An error leaves the key until the session ends: the next candidate waits a little longer.
+	if l.revision == 0 {
+		item, err := l.store.Get(ctx, l.key)
+		if err != nil || item.CreateRevision == 0 {
+			return
+		}
+		l.revision = item.CreateRevision
+	}
 	_, _ = l.store.Commit(ctx, Commit{Guards: []Guard{l.Fence()}, Ops: []Op{Delete(l.key)}})
 }
