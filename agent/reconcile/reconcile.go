@@ -88,23 +88,22 @@ func Plan(desired []store.ScheduledUnit, actual []runtime.Status, started Starte
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		p.drop(have[name], true)
 	}
-	slices.SortFunc(p.tasks, func(a, b Task) int {
-		if a.Kind != b.Kind {
-			return int(a.Kind - b.Kind)
-		}
-		return strings.Compare(a.Unit, b.Unit)
-	})
-	return p.tasks, p.still
+	var tasks []Task
+	for _, some := range p.tasks {
+		slices.SortFunc(some, func(a, b Task) int { return strings.Compare(a.Unit, b.Unit) })
+		tasks = append(tasks, some...)
+	}
+	return tasks, p.still
 }
 
 type plan struct {
-	tasks   []Task
+	tasks   [Start + 1][]Task // by kind
 	started Started
 	still   Started
 }
 
 func (p *plan) add(kind Kind, unit, file, reason string) {
-	p.tasks = append(p.tasks, Task{Kind: kind, Unit: unit, File: file, Reason: reason})
+	p.tasks[kind] = append(p.tasks[kind], Task{Kind: kind, Unit: unit, File: file, Reason: reason})
 }
 
 // launch plans for a unit that shall run.

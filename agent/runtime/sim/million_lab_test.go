@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"github.com/musterhq/muster/agent/control"
 	"github.com/musterhq/muster/agent/fleet"
@@ -59,6 +61,9 @@ func serveMember(spec []string) error {
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = at(spec[2]), at(spec[2])
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 5000, 1000
 	cfg.QuotaBackendBytes = 8 << 30
+	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{
+		grpc.StaticStreamWindowSize(store.StreamWindow), grpc.StaticConnWindowSize(store.ConnWindow),
+	}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	server, err := embed.StartEtcd(cfg)
 	if err != nil {
@@ -173,12 +178,13 @@ func (e *etcd) watch(tb testing.TB) watch {
 	return w
 }
 
-func (w watch) report(what string) {
+func (w watch) report(what string) (wall time.Duration) {
 	w.tb.Helper()
-	wall := time.Since(w.began)
+	wall = time.Since(w.began)
 	now := w.etcd.watch(w.tb)
 	w.tb.Logf("%-46s %8.2f s wall, %6.2f s of processors: %.2f s here, %.2f s etcd's members", what, wall.Seconds(),
 		(now.ours - w.ours + now.theirs - w.theirs).Seconds(), (now.ours - w.ours).Seconds(), (now.theirs - w.theirs).Seconds())
+	return wall
 }
 
 // TestMillion is `make bench-million`. It places a million instances of four templates on 5,000 simulated hosts through a real etcd of three members,
@@ -212,15 +218,17 @@ func TestMillion(t *testing.T) {
 	leader := e.dial(t)
 	scheduler := &control.Scheduler{Store: leader, Log: quiet()}
 	g.Go(func() error { return scheduler.Run(ctx, unfenced) })
-	placeAndRun(t, e, operator)
+	whole := placeAndRun(t, e, operator)
 
 	endFleet()
 	if err := <-fleetDone; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	placement(t, e, operator)
+	alone := placement(t, e, operator)
 	persistence(t, e, operator)
 	failover(t, e, operator, members[4711].ID)
+	alone += bareLoop(t, e, stores)
+	t.Logf("%-46s %8.1f times what placement and the bare loop take", "the whole way takes", whole.Seconds()/alone.Seconds())
 	t.Logf("%-46s %8d MiB here, of the leader and all hosts", "the most memory", resident(t, os.Getpid()))
 	for _, pid := range e.pids {
 		t.Logf("%-46s %8d MiB", "  of a member of etcd", resident(t, pid))
@@ -282,11 +290,14 @@ func TestDistinct(t *testing.T) {
 	}
 }
 
+// glance is how often records are looked at: after each of thousands of commits, looking would be most of what is measured.
+var glance = store.Pace{Settle: 2 * time.Millisecond, Bound: 10 * time.Millisecond}
+
 // await follows records until they are as they should be.
 func await(tb testing.TB, s store.Store, prefix string, done func(*store.Tables) bool) {
 	tb.Helper()
 	enough := errors.New("enough")
-	err := store.Follow(tb.Context(), s, []string{prefix}, store.Pace{}, func(v *store.Tables) error {
+	err := store.Follow(tb.Context(), s, []string{prefix}, glance, func(v *store.Tables) error {
 		if done(v) {
 			return enough
 		}
@@ -298,7 +309,7 @@ func await(tb testing.TB, s store.Store, prefix string, done func(*store.Tables)
 }
 
 // placeAndRun is the whole way: from the operator's commit until the last host has reported.
-func placeAndRun(t *testing.T, e *etcd, operator store.Store) {
+func placeAndRun(t *testing.T, e *etcd, operator store.Store) (wall time.Duration) {
 	var persisted atomic.Int64
 	w := e.watch(t)
 	go func() {
@@ -307,19 +318,20 @@ func placeAndRun(t *testing.T, e *etcd, operator store.Store) {
 	}()
 	commit(t, operator, submit(t, mix(manyInstances), store.DesiredLaunched)...)
 	revisions := make(map[string]int64)
-	running, bytes := 0, make(map[string]int)
+	running, on := 0, make(map[string]int)
 	await(t, operator, store.PrefixStates, func(v *store.Tables) bool {
 		for id, entry := range v.States {
 			if revisions[id] != entry.Revision {
-				running += active(entry.Record) - bytes[id]
-				revisions[id], bytes[id] = entry.Revision, active(entry.Record)
+				running += active(entry.Record) - on[id]
+				revisions[id], on[id] = entry.Revision, active(entry.Record)
 			}
 		}
 		return running == manyInstances
 	})
-	w.report("placed, persisted and acknowledged by all hosts")
+	wall = w.report("placed, persisted and acknowledged by all hosts")
 	t.Logf("%-46s %8.2f s wall after the operator's commit", "  of that: every schedule is written", time.Duration(persisted.Load()).Seconds())
 	sizes(t, operator)
+	return wall
 }
 
 // sizes tells how large records are.
@@ -338,7 +350,7 @@ func sizes(t *testing.T, s store.Store) {
 }
 
 // placement decides on everything without writing anything.
-func placement(t *testing.T, e *etcd, s store.Store) {
+func placement(t *testing.T, e *etcd, s store.Store) (wall time.Duration) {
 	prefixes := []string{store.PrefixUnits, store.PrefixAlive, store.PrefixHosts, store.PrefixRoster}
 	v, err := fleet.Load(t.Context(), s, prefixes, false)
 	if err != nil {
@@ -353,10 +365,35 @@ func placement(t *testing.T, e *etcd, s store.Store) {
 	snapshot := v.Snapshot(of, time.Now())
 	after := schedule.After(snapshot, schedule.Decide(snapshot))
 	records := v.Schedules(after, schedule.GlobalHosts(after), rules.SameRun, nil)
-	w.report("placement alone")
+	wall = w.report("placement alone")
 	if len(records) != manyHosts {
 		t.Errorf("%d hosts have a schedule", len(records))
 	}
+	return wall
+}
+
+// bareLoop writes as many records as there are hosts, each of 20 kB, as fast as etcd takes them: what a program costs that
+// does nothing else, and knows no better than one record a host.
+func bareLoop(t *testing.T, e *etcd, stores []store.Store) (wall time.Duration) {
+	const size = 20_000
+	w := e.watch(t)
+	g, ctx := errgroup.WithContext(t.Context())
+	for n := range shards {
+		g.Go(func() error {
+			value := bytes.Repeat([]byte{'x'}, size)
+			for i := n; i < manyHosts; i += shards {
+				put := store.Put(fmt.Sprintf("/bare/%d", i), value)
+				if _, err := stores[n%len(stores)].Commit(ctx, store.Commit{Ops: []store.Op{put}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return w.report("a bare loop that writes 5,000 records of 20 kB")
 }
 
 // persistence has every host's schedule written anew, while no host follows it.
