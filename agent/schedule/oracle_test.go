@@ -159,6 +159,9 @@ func (o *oracle) suits(u Unit, h Host) bool {
 		(len(r.MachineID) != 8 || r.MachineID != h.ID[:8]) {
 		return false
 	}
+	if !o.promises(u, h) {
+		return false
+	}
 	if _, ok := valueOf(r.Spread, h); !ok && r.Spread != "" && o.is("Spread's label") {
 		return false
 	}
@@ -170,7 +173,7 @@ func (o *oracle) excluded(u Unit) bool {
 	r := u.Requirements
 	replaces := len(r.Replaces) > 0
 	return r.MachineID != "" && (len(r.MachineOf) > 0 || len(r.Conflicts) > 0 || r.Global || replaces) ||
-		(len(r.MachineOf) > 0 || r.Spread != "" || replaces) && r.Global || slices.Contains(r.MachineOf, u.Name) ||
+		(len(r.MachineOf) > 0 || r.Spread != "" || replaces || r.Strict) && r.Global || slices.Contains(r.MachineOf, u.Name) ||
 		len(r.Conflicts) > 0 && replaces
 }
 
@@ -183,6 +186,11 @@ func valueOf(key string, h Host) (string, bool) {
 	}
 	value, ok := h.Labels[key]
 	return value, ok
+}
+
+// promises says whether a host can have a unit that may run only once.
+func (o *oracle) promises(u Unit, h Host) bool {
+	return h.Holds || !u.Requirements.Strict || !o.is("Strict")
 }
 
 // holds says whether a host has what some units reserve.
@@ -385,7 +393,7 @@ func (o *oracle) suiting(u Unit) int {
 	n := 0
 	for _, h := range o.hosts {
 		_, spreads := valueOf(u.Requirements.Spread, h)
-		fits := h.State == Ready && o.labelled(u, h) && (spreads || u.Requirements.Spread == "")
+		fits := h.State == Ready && o.labelled(u, h) && (spreads || u.Requirements.Spread == "") && o.promises(u, h)
 		for _, name := range u.Requirements.MachineOf {
 			if peer := o.unit(name); peer != nil && peer.Requirements.Global {
 				fits = fits && slices.ContainsFunc(o.globals(h), func(g Unit) bool { return g.Name == name })

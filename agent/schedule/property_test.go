@@ -46,6 +46,7 @@ func genHost(i int) *rapid.Generator[Host] {
 		if role := rapid.SampledFrom([]string{"db", "web", ""}).Draw(t, "role"); role != "" {
 			h.Labels = map[string]string{"role": role, "provider": "a lie"}
 		}
+		h.Holds = rapid.IntRange(1, 3).Draw(t, "holds") > 1
 		return h
 	})
 }
@@ -90,6 +91,7 @@ func genRequirements() *rapid.Generator[unitfile.Requirements] {
 		if dice("spread", 4) {
 			r.Spread = rapid.SampledFrom([]string{"host", "provider", "role"}).Draw(t, "label")
 		}
+		r.Strict = dice("strict", 4)
 		return r
 	})
 }
@@ -102,7 +104,7 @@ func genTemplates(t *rapid.T, s *Snapshot) {
 			continue
 		}
 		r := genRequirements().Draw(t, name)
-		r.Global = false
+		r.Global, r.Strict = false, false
 		u := Unit{Name: name, Requirements: r, Replicas: rapid.IntRange(0, 6).Draw(t, "replicas")}
 		s.Units = append(s.Units, u)
 		for last = (instances.Range{}); last.Last < 8 && len(s.Hosts) > 0; {
@@ -258,7 +260,7 @@ func TestMutants(t *testing.T) {
 		"least loaded", "provider", "old first", "picky first", "rivals first", "keep in lost",
 		"cordoned", "keep in cordoned", "keep in draining", "CPU", "Memory", "shed", "Priority", "Spread", "Spread's label",
 		"Replaces", "circles", "circles through peers", "replaced in order", "room of the replaced", "conflicts of the replaced",
-		"the replaced find a place",
+		"the replaced find a place", "Strict",
 	} {
 		caught := 0
 		for _, s := range snapshots {
