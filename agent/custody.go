@@ -43,8 +43,9 @@ func (c *custody) accept(was *store.ScheduleRecord, is scheduled) {
 // keepCustody returns the units as they are wanted now, which for those that depend on the contact is loaded and no more
 // while there is none, and when to look again. busy are those that are being worked on. mu is held.
 func (e *executor) keepCustody(observed []runtime.Status, busy map[string]bool) ([]store.ScheduledUnit, time.Duration) {
-	up := make(map[string]bool, len(observed))
+	up, loaded := make(map[string]bool, len(observed)), make(map[string]bool, len(observed))
 	for _, s := range observed {
+		loaded[s.Name] = true
 		up[s.Name] = s.Active != "inactive" && s.Active != "failed"
 	}
 	for name := range e.custody.strays {
@@ -66,7 +67,7 @@ func (e *executor) keepCustody(observed []runtime.Status, busy map[string]bool) 
 		u := &units[i]
 		switch {
 		case u.Leaving != 0:
-			if !up[u.Name] && !busy[u.Name] {
+			if !loaded[u.Name] && !busy[u.Name] { // nor can a socket or a timer start it here any more
 				left[u.Name] = u.Leaving
 			}
 			continue

@@ -66,17 +66,19 @@ func (a *agent) processes(env []string) process.Config {
 
 // newRuntime opens the host's runtime. env is for every unit.
 func (a *agent) newRuntime(ctx context.Context, env []string) (runtime.Runtime, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the program of the guard: %w", err)
+	}
 	switch name := a.runtimeName(); name {
 	case runtimeProcess:
-		program, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("cannot find the program of the guard: %w", err)
-		}
 		config := a.processes(env)
 		config.Guard = []string{program, "guard"}
 		return process.New(ctx, config)
 	case runtimeSystemd:
-		return systemd.New(ctx, systemd.Config{Root: a.root, Env: append(env, "MUSTER_INSTANCE="+a.instance), Log: a.log})
+		return systemd.New(ctx, systemd.Config{
+			Root: a.root, Env: append(env, "MUSTER_INSTANCE="+a.instance), Guard: []string{program, "guard", "-systemd"}, Log: a.log,
+		})
 	default:
 		return nil, fmt.Errorf("this musterd cannot run units with %q; it has the runtimes process and systemd", name)
 	}

@@ -9,8 +9,9 @@
 // deliver SIGKILL. It needs nothing of musterd, of a bus or of the network, and lives on when musterd ends. What it does
 // not know is whether musterd was right: see agent/partition.
 //
-// If both are killed in the same moment nobody is left to kill. A guard that was killed is started again by musterd at the
-// next renewal.
+// If both are killed in the same moment nobody is left to kill, but on hosts with systemd, which starts the guard again. A
+// guard that was killed is also started again by musterd at the next renewal. A musterd of another version has it become
+// that version's guard (Holder.Succeed), which no moment is lost by.
 package guard
 
 import (
@@ -56,7 +57,8 @@ func (d Dir) Read() (time.Duration, bool) {
 // Holder sets the moment. It is for one goroutine at a time.
 type Holder struct {
 	Dir
-	file *os.File
+	file      *os.File
+	succeeded bool
 }
 
 // Set moves the moment. killed says that a guard has killed since the last call. A value, however late it arrives, is of no
@@ -130,6 +132,10 @@ type Units interface {
 	Any() bool
 }
 
+// Gate is what Units may be, too, if others than musterd start strict units: it keeps them from that while nobody has said
+// that they may run. What was begun before the gate was shut is killed.
+type Gate interface{ Open(open bool) error }
+
 // How often a guard looks whether the moment was moved, or whether something runs after it has passed; and for how long
 // there must be nothing to guard until it ends.
 const (
@@ -138,7 +144,8 @@ const (
 	idleFor   = 30 * time.Second
 )
 
-// Run guards until ctx ends, or there is nothing to guard any more. Another guard of the same directory is left alone.
+// Run guards until ctx ends, or there is nothing to guard any more. Another guard of the same directory is left alone. It
+// is for a process of its own, which may become another program, see Holder.Succeed.
 func Run(ctx context.Context, d Dir, units Units, log *slog.Logger) error {
 	lock, err := d.acquire(ctx)
 	if lock == nil {
@@ -150,26 +157,19 @@ func Run(ctx context.Context, d Dir, units Units, log *slog.Logger) error {
 		return err
 	}
 	defer timer.Close()
+	g := guard{Dir: d, units: units, log: log}
 	idle := Now()
 	for {
-		until, held := d.Read()
-		now := Now()
-		kill, wait := Look(until, held, now)
-		if kill {
-			if held {
-				log.Warn("musterd has not renewed its hold on units of Singleton=strict: they are killed", "late", now-until)
-			}
-			if err := os.Remove(d.file()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				log.Error("cannot tell musterd", "err", err) // what matters is done all the same
-			}
-			if err := units.Kill(ctx); err != nil {
-				log.Error("cannot kill units of Singleton=strict", "err", err)
-			}
-		}
-		if units.Any() {
+		wait, ahead := g.look(ctx)
+		if now := Now(); units.Any() {
 			idle = now
 		} else if now-idle > idleFor {
 			return nil
+		}
+		if ahead <= 0 || ahead > succession {
+			if err := d.succeed(lock); err != nil {
+				log.Error("the guard stays what it is", "err", err)
+			}
 		}
 		if err := timer.wait(ctx, wait); err != nil {
 			return err
@@ -177,8 +177,48 @@ func Run(ctx context.Context, d Dir, units Units, log *slog.Logger) error {
 	}
 }
 
+// guard is one at work.
+type guard struct {
+	Dir
+	units Units
+	log   *slog.Logger
+}
+
+// look kills if the moment has passed. It returns for how long to wait then, and what is left until the moment.
+func (g guard) look(ctx context.Context) (pause, ahead time.Duration) {
+	until, held := g.Read()
+	now := Now()
+	kill, wait := Look(until, held, now)
+	if !kill {
+		g.open(true)
+		return wait, until - now
+	}
+	if held {
+		g.log.Warn("musterd has not renewed its hold on units of Singleton=strict: they are killed", "late", now-until)
+	}
+	g.open(false)
+	if err := os.Remove(g.file()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		g.log.Error("cannot tell musterd", "err", err) // what matters is done all the same
+	}
+	if err := g.units.Kill(ctx); err != nil {
+		g.log.Error("cannot kill units of Singleton=strict", "err", err)
+	}
+	return wait, 0
+}
+
+func (g guard) open(open bool) {
+	if gate, ok := g.units.(Gate); ok {
+		if err := gate.Open(open); err != nil {
+			g.log.Error("cannot say whether units of Singleton=strict may start", "open", open, "err", err)
+		}
+	}
+}
+
 // acquire returns nothing if another guard lives. A look whether one does takes the lock for a moment.
 func (d Dir) acquire(ctx context.Context) (*os.File, error) {
+	if f := d.inherited(); f != nil {
+		return f, nil
+	}
 	f, err := os.OpenFile(d.lock(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot guard: %w", err)

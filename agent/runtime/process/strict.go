@@ -91,8 +91,11 @@ func (rt *Runtime) ensureGuard() error {
 		_, _ = unix.Wait4(rt.guardPID, &status, unix.WNOHANG, nil)
 	}
 	lives, err := rt.holder.Guarded()
-	if lives || err != nil || !rt.Holds() {
+	if err != nil || !rt.Holds() {
 		return err
+	}
+	if lives {
+		return rt.holder.Succeed(rt.config.Guard[0])
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

@@ -33,6 +33,7 @@ type stored struct {
 	hash    string
 	dropIn  string
 	enabled bool // it has [Install]
+	strict  bool // Singleton=strict
 	history history
 }
 
@@ -94,6 +95,7 @@ func (d directory) read(name string) (stored, error) {
 	}
 	s := stored{
 		hash: hashIn(string(text)), dropIn: string(mark), enabled: strings.Contains(string(text), "\n[Install]\n"),
+		strict: strings.Contains(string(mark), gate),
 	}
 	past, err := os.ReadFile(filepath.Join(d.dropIns(name), historyFile))
 	if err == nil {
@@ -241,6 +243,9 @@ var execSections = map[string]string{
 func dropIn(u runtime.Unit, env []string) []byte {
 	var b strings.Builder
 	b.WriteString(header)
+	if u.File.Muster(u.Name).Strict {
+		b.WriteString(gate)
+	}
 	section, ok := execSections[strings.TrimPrefix(filepath.Ext(u.Name), ".")]
 	if !ok {
 		return []byte(b.String())

@@ -54,10 +54,11 @@ func (rt *Runtime) load(ctx context.Context, un runtime.Unit) error {
 		}
 		reload = inMemory
 	}
-	if err := rt.store(ctx, b, un); err != nil {
+	newGuard, err := rt.store(ctx, b, un)
+	if err != nil {
 		return err
 	}
-	return rt.settle(ctx, b, reload, un.Name)
+	return rt.settle(ctx, b, reload || newGuard, un.Name)
 }
 
 // inTheWay returns the path of the unit of that name that the host has by itself, "" if there is none, and whether
@@ -113,8 +114,8 @@ func (rt *Runtime) refuse(un runtime.Unit, why string) {
 	rt.touch()
 }
 
-// store writes a unit's files.
-func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) error {
+// store writes a unit's files. It says whether the guard's unit is another one since.
+func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) (newGuard bool, err error) {
 	rt.disk.Lock()
 	defer rt.disk.Unlock()
 	before, replaced := unit{}, false
@@ -123,15 +124,18 @@ func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) error {
 	}
 	if replaced && before.enabled {
 		if _, err := b.DisableUnitFilesContext(ctx, []string{un.Name}, true); err != nil && !isError(err, noSuchUnit) {
-			return err
+			return false, err
 		}
 	}
 	after := stored{
-		hash: un.Hash, dropIn: string(dropIn(un, rt.config.Env)), enabled: installs(un.File),
+		hash: un.Hash, dropIn: string(dropIn(un, rt.config.Env)), enabled: installs(un.File), strict: un.File.Muster(un.Name).Strict,
 		history: before.history.replace(un.Hash, before.atRest(), before.started()),
 	}
+	if newGuard, err = rt.markStrict(un.Name, after.strict, replaced && !before.atRest()); err != nil {
+		return false, err
+	}
 	if err := rt.files.write(un, after.history); err != nil {
-		return err
+		return false, err
 	}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -141,7 +145,7 @@ func (rt *Runtime) store(ctx context.Context, b *bus, un runtime.Unit) error {
 		rt.units[un.Name], rt.byPath[objectPath(un.Name)] = u, u
 	}
 	u.stored, u.unread, u.LoadState, u.LoadError = after, true, "", ""
-	return nil
+	return newGuard, nil
 }
 
 func installs(f unitfile.File) bool {
@@ -284,6 +288,9 @@ func (rt *Runtime) drop(name string) error {
 	rt.disk.Lock()
 	defer rt.disk.Unlock()
 	if err := rt.files.remove(name); err != nil {
+		return err
+	}
+	if err := rt.unmark(name); err != nil {
 		return err
 	}
 	rt.forget(name)

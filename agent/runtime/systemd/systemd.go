@@ -28,7 +28,9 @@ type Config struct {
 	// one of the container's own version.
 	Journalctl []string
 	Env        []string // NAME=VALUE for every unit, which may set its own over them
-	Log        *slog.Logger
+	// Guard is the command that calls Guard on the host. Without it units of Singleton=strict are not started.
+	Guard []string
+	Log   *slog.Logger
 }
 
 // Runtime runs units with systemd. It implements runtime.Runtime and runtime.Reloader.
@@ -45,6 +47,7 @@ type Runtime struct {
 	looks   turns         // at units whose files are new
 	stale   chan struct{} // systemd is to be asked for its units
 	missed  atomic.Bool   // signals may have been missed since
+	strict  *strictness
 
 	disk sync.Mutex // held by who writes or removes files
 
@@ -71,7 +74,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	rt := &Runtime{
 		config: config, files: directory{path: filepath.Join(config.Root, unitDir), env: config.Env},
 		changed: make(chan struct{}, 1), stale: make(chan struct{}, 1), jobs: newJobs(),
-		units: map[string]*unit{}, byPath: map[dbus.ObjectPath]*unit{},
+		units: map[string]*unit{}, byPath: map[dbus.ObjectPath]*unit{}, strict: newStrictness(config.Root),
 	}
 	found, err := rt.files.all()
 	if err != nil {
@@ -81,6 +84,9 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		u := newUnit(name)
 		u.stored, u.unread = s, true
 		rt.units[name], rt.byPath[objectPath(name)] = u, u
+	}
+	if err := rt.recallStrict(found); err != nil {
+		return nil, err
 	}
 	rt.ctx, rt.cancel = context.WithCancel(ctx)
 	rt.reloads = turns{run: rt.daemonReload, ctx: rt.ctx, owner: &rt.loops}
@@ -155,14 +161,19 @@ func (rt *Runtime) Start(ctx context.Context, name string) error {
 
 func (rt *Runtime) start(ctx context.Context, name string) error {
 	var unfit string
-	var limited bool
+	var limited, strict bool
 	if err := rt.with(name, func(u *unit) {
-		unfit, limited = u.unfit(), u.limited()
+		unfit, limited, strict = u.unfit(), u.limited(), u.strict
 	}); err != nil {
 		return err
 	}
 	if unfit != "" {
 		return fmt.Errorf("%w: %s", runtime.ErrLoad, unfit)
+	}
+	if strict {
+		if err := rt.guarded(ctx); err != nil {
+			return err
+		}
 	}
 	b, err := rt.link.get(ctx)
 	if err != nil {
@@ -223,8 +234,8 @@ func (rt *Runtime) Stop(ctx context.Context, name string) error {
 }
 
 func (rt *Runtime) stop(ctx context.Context, name string) error {
-	var foreign bool
-	if err := rt.with(name, func(u *unit) { foreign = u.barred != "" }); err != nil || foreign {
+	var foreign, strict bool
+	if err := rt.with(name, func(u *unit) { foreign, strict = u.barred != "", u.strict }); err != nil || foreign {
 		return err
 	}
 	b, err := rt.link.get(ctx)
@@ -240,7 +251,11 @@ func (rt *Runtime) stop(ctx context.Context, name string) error {
 	}
 	select {
 	case how := <-result:
-		return rt.stopped(ctx, name, how)
+		err := rt.stopped(ctx, name, how)
+		if err == nil && strict { // what systemd could not kill is not left to it
+			err = killUnits(ctx, rt.strict.hierarchy, map[string]bool{name: true}, func() {})
+		}
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-rt.ctx.Done():
