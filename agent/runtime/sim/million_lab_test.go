@@ -187,9 +187,13 @@ func (w watch) report(what string) (wall time.Duration) {
 	return wall
 }
 
-// TestMillion is `make bench-million`. It places a million instances of four templates on 5,000 simulated hosts through a real etcd of three members,
-// and waits until every host has said that they run. It reports that, placement alone, persistence alone, what a change
-// of one template costs, and how soon the instances of a host that dies are placed again.
+// TestMillion is `make bench-million`. It places a million instances of four templates on 5,000 simulated hosts through a
+// real etcd of three members, and waits until every host has said that they run. It reports that, placement alone,
+// persistence alone, what a change of one template costs, how soon the instances of a host that dies are placed again, and
+// what a bare loop costs that writes as many records.
+//
+// On two cores that a dozen other programs wanted too: 15.2 s, 14.9 s of processors, 1.8 times what placement and the bare
+// loop took.
 func TestMillion(t *testing.T) {
 	members := members(manyHosts)
 	e := startEtcd(t)
