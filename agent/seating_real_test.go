@@ -6,13 +6,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/musterhq/muster/agent/api"
 	"github.com/musterhq/muster/cluster/join"
+	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 )
 
@@ -71,8 +75,10 @@ func TestVoterReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, unit := range []api.Unit{
-		{Name: "sleep@.service", Content: sleeper}, {Name: "sleep@1.service", Desired: "launched"},
-		{Name: "sleep@2.service", Desired: "launched"}, {Name: "sleep@3.service", Desired: "launched"},
+		{Name: "sleep@.service", Content: sleeper},
+		{Name: "sleep@1.service", Desired: "launched"},
+		{Name: "sleep@2.service", Desired: "launched"},
+		{Name: "sleep@3.service", Desired: "launched"},
 		{Name: "sleep@4.service", Desired: "launched"},
 	} {
 		if _, err := c.PutUnit(t.Context(), unit); err != nil {
@@ -164,4 +170,127 @@ func (o *operator) starts() map[string]int {
 		})
 	}
 	return count
+}
+
+// writer writes numbered keys through the voters as fast as they take them, and remembers which were acknowledged.
+type writer struct {
+	client *clientv3.Client
+	stop   context.CancelFunc
+	done   chan struct{}
+	acked  []string
+	gap    time.Duration // the longest time between two acknowledgements
+}
+
+func (o *operator) write(endpoints ...roster.Host) *writer {
+	o.t.Helper()
+	pair, err := o.issuer.MintControl(endpoints[0], clusterID, time.Now())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	source, err := pki.NewStaticSource(pair)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: clientURLs(endpoints), TLS: pki.ClientConfig(o.root.Cert, source, pki.VoterName), Logger: zap.NewNop(),
+	})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(o.t.Context())
+	w := &writer{client: client, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		last := time.Now()
+		for n := 0; ctx.Err() == nil; n++ {
+			key := fmt.Sprintf("/load/%08d", n)
+			once, cancel := context.WithTimeout(ctx, time.Second)
+			_, err := client.Put(once, key, key)
+			cancel()
+			if err == nil {
+				w.acked = append(w.acked, key)
+				w.gap = max(w.gap, time.Since(last))
+				last = time.Now()
+			}
+		}
+	}()
+	return w
+}
+
+// check ends the load and looks for every key that was acknowledged.
+func (w *writer) check(t *testing.T) {
+	t.Helper()
+	w.stop()
+	<-w.done
+	defer func() { _ = w.client.Close() }()
+	found, err := w.client.Get(t.Context(), "/load/", clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]bool, len(found.Kvs))
+	for _, kv := range found.Kvs {
+		there[string(kv.Key)] = string(kv.Value) == string(kv.Key)
+	}
+	lost := 0
+	for _, key := range w.acked {
+		if !there[key] {
+			lost++
+		}
+	}
+	t.Logf("%d writes were acknowledged, %d of them are lost; the longest gap was %s", len(w.acked), lost, w.gap)
+	if lost > 0 || len(w.acked) == 0 {
+		t.Errorf("%d of %d acknowledged writes are lost", lost, len(w.acked))
+	}
+}
+
+// TestVoterCount has one voter, then three, five and three again, under a writing load.
+func TestVoterCount(t *testing.T) {
+	awaitHangUp(t)
+	o := newOperator(t)
+	o.form(o.host(1, true))
+	c := o.client()
+	o.eventually("form", voting(t.Context(), c, "node-1"))
+	for n := 2; n <= 5; n++ {
+		o.enrol(c, o.host(n, false))
+	}
+	c = o.client()
+	o.eventually("join", func() error {
+		s, err := c.Status(t.Context())
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for _, h := range s.Hosts {
+			if h.State == api.HostReady {
+				ready++
+			}
+		}
+		if ready != 5 {
+			return fmt.Errorf("%d hosts are ready", ready)
+		}
+		return nil
+	})
+	w := o.write(o.members...)
+	names := []string{"node-1"}
+	seat := func(n int, votes bool) {
+		t.Helper()
+		if _, err := c.OrderSeat(t.Context(), id(n), votes); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("node-%d", n)
+		if votes {
+			names = append(names, name)
+		} else {
+			names = slices.DeleteFunc(names, func(s string) bool { return s == name })
+		}
+		began := time.Now()
+		o.eventually(fmt.Sprintf("%v", names), voting(t.Context(), c, names...))
+		t.Logf("voters %v after %s", names, time.Since(began).Round(time.Millisecond))
+	}
+	for _, n := range []int{2, 3, 4, 5} {
+		seat(n, true)
+	}
+	seat(1, false) // which led, most likely
+	seat(5, false)
+	w.check(t)
 }

@@ -51,6 +51,8 @@ type HostStatus struct {
 	Address    string            `json:"address"`
 	State      string            `json:"state"` // ready, lost, joining
 	Voter      bool              `json:"voter"`
+	Appointed  bool              `json:"appointed,omitempty"` // it becomes a voter
+	Barred     bool              `json:"barred,omitempty"`    // it never does, by the cluster file
 	Labels     map[string]string `json:"labels"`
 	RunLabels  []string          `json:"run_labels,omitempty"` // keys of labels that were set while it ran
 	ID         string            `json:"id"`

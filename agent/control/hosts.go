@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/agent/pause"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -104,6 +105,9 @@ func (a *Admin) RemoveHost(ctx context.Context, id string) error {
 	err := a.removeHost(ctx, id)
 	if err == nil || api.IsNotFound(err) {
 		err = errors.Join(err, a.Access.RemoveHost(ctx, id))
+		if waits := a.letGo(ctx, id); waits != nil {
+			err = waits
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove host %s: %w", id, err)
@@ -111,6 +115,21 @@ func (a *Admin) RemoveHost(ctx context.Context, id string) error {
 	a.Log.Info("removed a host", "id", id)
 	return nil
 }
+
+// letGo returns when etcd has no member of a host any more: ended sooner, it might cost the others their majority.
+func (a *Admin) letGo(ctx context.Context, id string) error {
+	for {
+		if member, _, err := a.Members.Find(ctx, roster.Host{ID: id}); err == nil && !member {
+			return nil
+		}
+		if pause.For(ctx, letGoPause) != nil {
+			return api.Errorf(http.StatusServiceUnavailable, "run the same command again in a moment; `muster status` tells what it waits for",
+				"the other voters have not let it go yet")
+		}
+	}
+}
+
+const letGoPause = 50 * time.Millisecond
 
 func (a *Admin) removeHost(ctx context.Context, id string) error {
 	if err := a.removable(ctx, id); err != nil {

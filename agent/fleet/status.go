@@ -182,6 +182,7 @@ func (v View) hostStatuses() []api.HostStatus {
 		s := api.HostStatus{
 			Name: h.Name, Provider: h.Provider, Address: h.Address, State: v.hostState(h.ID), Voter: h.Voter,
 			Labels: h.Labels, RunLabels: h.RunLabels, ID: h.ID, Generation: h.Generation, Ports: h.Ports,
+			Appointed: h.Appointed, Barred: h.Barred,
 		}
 		if s.Labels == nil {
 			s.Labels = map[string]string{}

@@ -91,11 +91,20 @@ type Fleet interface {
 	Remove(ctx context.Context, hostID string) error
 	// Relabel gives a member the labels of the cluster file (roster.Host.WithLabels).
 	Relabel(ctx context.Context, hostID string, labels map[string]string) error
-	// Configure tells the voters the settings of the cluster file that may change while they run: how many units, in
-	// percent, may move at a time.
-	Configure(ctx context.Context, rebalance int) error
+	// Configure tells the voters the settings of the cluster file that may change while they run.
+	Configure(ctx context.Context, settings Settings) error
+	// Seat says whether a member shall vote. It returns before it does.
+	Seat(ctx context.Context, hostID string, votes bool) error
 	// PutUnit submits a unit and reports whether that changed anything. desired is a store.Desired.
 	PutUnit(ctx context.Context, name, content, desired string) (changed bool, err error)
+}
+
+// Settings are those of the cluster file that voters must know.
+type Settings struct {
+	Rebalance  int           // how many units, in percent, may move at a time
+	Voters     int           // how many there shall be
+	VoterGrace time.Duration // how long one may be silent before another host takes its place
+	Barred     []string      // IDs of the hosts that never vote
 }
 
 // FleetStatus is what the cluster says of itself.

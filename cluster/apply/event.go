@@ -19,6 +19,7 @@ const (
 	PhaseForm    Phase = "form"    // the voters come together
 	PhaseReady   Phase = "ready"   // waiting until the host works
 	PhaseRelabel Phase = "relabel" // changing labels
+	PhaseVote    Phase = "vote"    // changing who votes
 	PhaseForget  Phase = "forget"  // taking a host out of the cluster
 	PhaseUnits   Phase = "units"   // submitting units
 	PhaseCleanup Phase = "cleanup" // removing what is not a host's

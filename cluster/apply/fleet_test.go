@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -172,7 +173,19 @@ func (f *fleet) member(id string) roster.Host {
 	return f.members[id]
 }
 
-func (f *fleet) Configure(context.Context, int) error { return nil }
+func (f *fleet) Configure(context.Context, Settings) error { return nil }
+
+func (f *fleet) Seat(_ context.Context, id string, votes bool) error {
+	return f.change(fmt.Sprintf("seat %s %t", f.member(id).Name, votes), func() bool {
+		h := f.members[id]
+		if h.Voter == votes {
+			return false
+		}
+		h.Voter = votes
+		f.members[id] = h
+		return true
+	})
+}
 
 func (f *fleet) PutUnit(_ context.Context, name, content, desired string) (bool, error) {
 	changed := false

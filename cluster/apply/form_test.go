@@ -259,7 +259,7 @@ func TestShrinks(t *testing.T) {
 	}
 	w.assertFormed()
 	calls := w.fleet.log()[before:]
-	if diff := cmp.Diff([]string{"remove node-3", "remove node-4"}, calls); diff != "" {
+	if diff := cmp.Diff([]string{"seat node-2 false", "remove node-3", "remove node-4"}, calls); diff != "" {
 		t.Error(diff)
 	}
 	for _, a := range result.Plan.Destroys() {

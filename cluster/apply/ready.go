@@ -22,7 +22,7 @@ func (r *run) awaitReady(ctx context.Context, p plan.Plan) error {
 	limited, cancel := context.WithTimeoutCause(ctx, r.opts.Timeout, errTimeout)
 	defer cancel()
 	open := make(map[string]plan.Action)
-	for _, a := range p.Of(plan.Create, plan.Replace, plan.Start, plan.Keep, plan.Relabel) {
+	for _, a := range p.Of(plan.Create, plan.Replace, plan.Start, plan.Keep, plan.Relabel, plan.Appoint, plan.Retire) {
 		if !r.hasFailed(a.Host) {
 			open[a.ID] = a
 		}

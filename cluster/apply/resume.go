@@ -148,7 +148,7 @@ func (r *run) admitRest(ctx context.Context, p plan.Plan) (stop func(), err erro
 		return func() {}, nil
 	}
 	stays := make(map[string]bool)
-	for _, a := range p.Of(plan.Keep, plan.Start, plan.Relabel) {
+	for _, a := range p.Of(plan.Keep, plan.Start, plan.Relabel, plan.Appoint, plan.Retire) {
 		stays[a.ID] = true
 	}
 	absent, waiting := make(map[string]bool), 0

@@ -148,7 +148,7 @@ func summary(p plan.Plan) string {
 		return "nothing to change"
 	}
 	text := "to do:"
-	for _, kind := range []plan.Kind{plan.Create, plan.Start, plan.Replace, plan.Destroy, plan.Forget, plan.Relabel} {
+	for _, kind := range []plan.Kind{plan.Create, plan.Start, plan.Replace, plan.Destroy, plan.Forget, plan.Relabel, plan.Appoint, plan.Retire} {
 		if n := len(p.Of(kind)); n > 0 {
 			text += fmt.Sprintf(" %s %d,", kind, n)
 		}
@@ -216,10 +216,10 @@ func (r *run) finish(ctx context.Context, result Result, leaving plan.Plan) (Res
 		return result, r.because(err)
 	}
 	r.relabel(ctx, result.Plan)
-	r.depart(ctx, leaving)
-	if err := r.fleet.Configure(ctx, r.deps.Spec.Rebalance); err != nil {
+	if err := r.reseat(ctx, result.Plan); err != nil {
 		return result, r.because(err)
 	}
+	r.depart(ctx, leaving)
 	var err error
 	if result.UnitsChanged, err = r.submit(ctx); err != nil {
 		return result, r.because(err)

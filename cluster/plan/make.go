@@ -297,7 +297,15 @@ func (m *maker) place(d desired, voter bool) {
 	if len(shall.RunLabels) > 0 {
 		a.Reason += "; keeps what was set at run time: " + labelsOf(shall.Labels, shall.RunLabels)
 	}
-	if a.Kind != Keep || !relabel {
+	reseat := ok && votes(member) != voter
+	if a.Kind != Keep || !relabel && !reseat {
+		m.actions = append(m.actions, a)
+	}
+	if reseat {
+		a := a
+		if a.Kind, a.Reason = Retire, "shall vote no more"; voter {
+			a.Kind, a.Reason = Appoint, "shall vote"
+		}
 		m.actions = append(m.actions, a)
 	}
 	if relabel {
@@ -359,7 +367,7 @@ func (m *maker) forget() {
 	}
 }
 
-var kindOrder = []Kind{Create, Replace, Start, Keep, Relabel, Destroy, Forget}
+var kindOrder = []Kind{Create, Replace, Start, Keep, Relabel, Appoint, Retire, Destroy, Forget}
 
 func (m *maker) plan(voters map[string]bool) Plan {
 	slices.SortFunc(m.actions, func(a, b Action) int {

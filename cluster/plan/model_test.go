@@ -52,6 +52,12 @@ func (w *world) apply(t *rapid.T, p Plan) {
 			w.start(a)
 		case Create, Replace:
 			w.create(t, a)
+		case Appoint, Retire:
+			for i := range w.roster {
+				if w.roster[i].ID == a.ID {
+					w.roster[i].Voter = a.Kind == Appoint
+				}
+			}
 		case Relabel:
 			for i := range w.roster {
 				if w.roster[i].ID == a.ID {
@@ -217,7 +223,7 @@ func TestHealthyInstancesAreKept(t *testing.T) {
 			places[h.Name] = h.Provider
 		}
 		kept := make(map[string]bool)
-		for _, a := range p.Of(Keep, Start, Relabel) {
+		for _, a := range p.Of(Keep, Start, Relabel, Appoint, Retire) {
 			kept[a.Host] = true
 		}
 		for _, a := range p.Destroys() {

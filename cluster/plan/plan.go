@@ -19,6 +19,8 @@ const (
 	Destroy Kind = "destroy" // end an instance, and take the host out of the cluster
 	Forget  Kind = "forget"  // take a host out of the cluster whose instance is gone
 	Relabel Kind = "relabel" // change a member's labels
+	Appoint Kind = "appoint" // have a member vote that does not
+	Retire  Kind = "retire"  // have a member vote no more
 	Keep    Kind = "keep"    // nothing
 )
 

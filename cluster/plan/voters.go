@@ -12,27 +12,31 @@ import (
 	"github.com/musterhq/muster/providers"
 )
 
-// role says whether a host votes, and whether that can still be chosen.
+// role says whether a host votes, and whether that can be chosen.
 type role struct {
 	free   bool // it has yet to be told
+	fixed  bool // it was told, and cannot be told otherwise before it has joined
 	voter  bool // when not free
 	before bool // the generation before it voted
 }
 
-// role of a host that stays is what it was told; of one to come it is free.
+// role of a host that stays is what it does, and can be changed; of one to come it is free.
 func (m *maker) role(d desired) role {
 	if m.seen.Roster == nil {
 		return role{free: true}
 	}
 	if member, ok := m.seen.Roster.ByID(d.action.ID); ok {
-		return role{voter: member.Voter}
+		return role{voter: votes(member)}
 	}
 	if promised, ok := m.seen.Roles[d.action.ID]; ok {
-		return role{voter: promised}
+		return role{fixed: true, voter: promised}
 	}
 	before := slices.ContainsFunc(m.seen.Roster, func(h roster.Host) bool { return h.Name == d.spec.Name && h.Voter })
 	return role{free: d.action.Kind == Create || d.action.Kind == Replace, before: before}
 }
+
+// votes reports whether a member votes or is about to.
+func votes(h roster.Host) bool { return h.Voter || h.Appointed }
 
 // elect decides who votes, by host name: who votes already, who the cluster file names, and as many more as it asks for,
 // spread so that providers have like numbers of voters.
@@ -47,18 +51,18 @@ func (m *maker) elect(wanted []desired) map[string]bool {
 	for _, d := range wanted {
 		named += count(asked(d, true))
 		eligible += count(!asked(d, false))
-		if !d.role.free && d.role.voter {
+	}
+	for _, d := range wanted {
+		if d.role.fixed && d.role.voter || !d.role.fixed && (asked(d, true) || named == 0 && d.role.voter && !asked(d, false)) {
 			seat(d)
 		}
 	}
-	if named > 0 {
-		for _, d := range wanted {
-			if d.role.free && asked(d, true) {
-				seat(d)
-			}
+	if target := m.target(eligible); named == 0 {
+		for _, d := range surplus(wanted, voters, len(voters)-target, byProvider) {
+			delete(voters, d.spec.Name)
+			byProvider[d.spec.Provider]--
 		}
-	} else {
-		for _, d := range m.candidates(wanted, m.target(eligible)-len(voters), byProvider) {
+		for _, d := range m.candidates(wanted, target-len(voters), voters, byProvider) {
 			seat(d)
 		}
 	}
@@ -85,13 +89,36 @@ func (m *maker) target(eligible int) int {
 	return n
 }
 
+// surplus chooses voters that vote no more, one after another from the provider that has the most, the last by name first.
+func surplus(wanted []desired, voters map[string]bool, seats int, byProvider map[string]int) []desired {
+	byProvider = maps.Clone(byProvider)
+	var seated, chosen []desired
+	for _, d := range wanted {
+		if voters[d.spec.Name] && !d.role.fixed {
+			seated = append(seated, d)
+		}
+	}
+	for range min(seats, len(seated)) {
+		last := 0
+		for i, d := range seated {
+			if byProvider[d.spec.Provider] >= byProvider[seated[last].spec.Provider] {
+				last = i
+			}
+		}
+		chosen = append(chosen, seated[last])
+		byProvider[seated[last].spec.Provider]--
+		seated = slices.Delete(seated, last, last+1)
+	}
+	return chosen
+}
+
 // candidates chooses seats hosts, one after another from the provider that has the fewest voters: first those whose
 // earlier generation voted, then by name.
-func (m *maker) candidates(wanted []desired, seats int, voters map[string]int) []desired {
+func (m *maker) candidates(wanted []desired, seats int, seated map[string]bool, voters map[string]int) []desired {
 	voters = maps.Clone(voters)
 	var free []desired
 	for _, d := range wanted {
-		if d.role.free && !asked(d, false) {
+		if !d.role.fixed && !seated[d.spec.Name] && !asked(d, false) {
 			free = append(free, d)
 		}
 	}
@@ -117,11 +144,11 @@ func compareBool(a, b bool) int { return count(b) - count(a) }
 func (m *maker) warnVoters(wanted []desired, voters map[string]bool, byProvider map[string]int, named, eligible int) {
 	m.warnNumber(len(voters), named, eligible)
 	for _, d := range wanted {
-		if !d.role.free && asked(d, true) && !d.role.voter {
-			m.warn("host %s shall vote and does not: a member keeps its role until it is replaced", d.spec.Name)
+		if d.role.fixed && asked(d, true) && !d.role.voter {
+			m.warn("host %s shall vote and was told otherwise: run `muster up` again when it has joined", d.spec.Name)
 		}
-		if !d.role.free && asked(d, false) && d.role.voter {
-			m.warn("host %s shall not vote and does: a member keeps its role until it is replaced", d.spec.Name)
+		if d.role.fixed && asked(d, false) && d.role.voter {
+			m.warn("host %s shall not vote and was told otherwise: run `muster up` again when it has joined", d.spec.Name)
 		}
 	}
 	at := make(map[string]bool)
@@ -158,7 +185,7 @@ func (m *maker) warnNumber(voters, named, eligible int) {
 	case named == 0 && want > eligible:
 		m.warn("the cluster file asks for %s and only %s may vote: there will be %d", plural(want, "voter"), plural(eligible, "host"), voters)
 	case named == 0 && voters != want:
-		m.warn("the cluster file asks for %s and there will be %d: members keep their role, new and replaced hosts take the seats",
+		m.warn("the cluster file asks for %s and there will be %d: hosts that were told otherwise have yet to join",
 			plural(want, "voter"), voters)
 	}
 	if voters > 0 && voters%2 == 0 {
@@ -180,7 +207,7 @@ func (m *maker) checkMajority() error {
 	staying := make(map[string]bool)
 	healthy := make(map[string]bool)
 	for _, a := range m.actions {
-		if a.Kind == Keep || a.Kind == Start || a.Kind == Relabel {
+		if slices.Contains([]Kind{Keep, Start, Relabel, Appoint, Retire}, a.Kind) {
 			staying[a.ID] = true
 		}
 		if s := a.Instance.State; a.Destroys() && (s == providers.StateRunning || s == providers.StatePending) {

@@ -11,6 +11,7 @@ type clusterFile struct {
 	Version   int           `yaml:"version" jsonschema:"required,enum=1,description=Version of this format."`
 	Cluster   string        `yaml:"cluster" jsonschema:"required,description=Name of the cluster: a DNS label."`
 	Voters    *int          `yaml:"voters" jsonschema:"enum=1,enum=3,enum=5,enum=7,description=How many hosts keep the cluster's shared state. 3 unless there are fewer hosts."`
+	Grace     time.Duration `yaml:"voter_grace" jsonschema:"default=5m,description=A voter silent for so long is replaced by a standby host. From 5s to 24h. 0s: never."`
 	Lease     time.Duration `yaml:"lease" jsonschema:"default=5s,description=A host silent for so long is given up and its units move. From 2s to 10m."`
 	Rebalance int           `yaml:"rebalance" jsonschema:"default=5,minimum=0,maximum=100,description=How many of the units\\, in percent and at least one\\, may move at a time to even out the load when hosts join. The next ones move when these run again. 0: none move."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`

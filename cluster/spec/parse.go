@@ -51,7 +51,7 @@ func parse(d *strictyaml.Decoder, data []byte, reg *providers.Registry) (Spec, e
 	p := &parser{
 		Decoder: d,
 		reg:     reg,
-		spec:    Spec{File: d.File, Lease: DefaultLease, Rebalance: DefaultRebalance, Network: Network{Mode: NetworkMode}},
+		spec:    Spec{File: d.File, Lease: DefaultLease, VoterGrace: DefaultVoterGrace, Rebalance: DefaultRebalance, Network: Network{Mode: NetworkMode}},
 		drivers: map[string]*providers.Driver{},
 		used:    map[string]bool{},
 		hosts:   map[string]place{},
@@ -123,7 +123,7 @@ func (p *parser) warn(path, hint, format string, args ...any) {
 }
 
 func (p *parser) file(data []byte) {
-	raw := clusterFile{Lease: DefaultLease, Rebalance: DefaultRebalance, Network: networkFile{Mode: NetworkMode}}
+	raw := clusterFile{Lease: DefaultLease, Grace: DefaultVoterGrace, Rebalance: DefaultRebalance, Network: networkFile{Mode: NetworkMode}}
 	if p.root = p.Decoder.Parse(data); p.root == nil {
 		return
 	}
@@ -186,6 +186,11 @@ func (p *parser) header(raw clusterFile) {
 		p.at("lease", fmt.Sprintf("from %s to %s is possible", short(MinLease), short(MaxLease)),
 			"a lease of %s is too %s", short(raw.Lease), tooWhat(raw.Lease < MinLease))
 	}
+	if g := raw.Grace; g != 0 && (g < MinVoterGrace || g > MaxVoterGrace) {
+		p.at("voter_grace", fmt.Sprintf("from %s to %s is possible, and 0s for never", short(MinVoterGrace), short(MaxVoterGrace)),
+			"a voter grace of %s is too %s", short(g), tooWhat(g < MinVoterGrace))
+	}
+	p.spec.VoterGrace = raw.Grace
 	if p.spec.Rebalance = raw.Rebalance; raw.Rebalance < 0 || raw.Rebalance > 100 {
 		p.at("rebalance", "from 0, for none, to 100", "%d percent of the units cannot move", raw.Rebalance)
 	}

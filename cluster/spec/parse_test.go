@@ -99,7 +99,7 @@ func TestParse(t *testing.T) {
 	lb, api := filepath.Join(dir, "units/lb.service"), filepath.Join(dir, "units/api@.service")
 	apiText := []byte("[Service]\nExecStart=/bin/api %i\n")
 	want := spec.Spec{
-		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, Lease: 90 * time.Second, Rebalance: spec.DefaultRebalance,
+		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, VoterGrace: spec.DefaultVoterGrace, Lease: 90 * time.Second, Rebalance: spec.DefaultRebalance,
 		Network: spec.Network{Mode: "direct"}, Fleet: join.Fleet{Listen: "127.0.0.1:49153", HostsCommand: true},
 		Providers: []spec.Provider{
 			{Name: "cloud-a", Driver: "local", Config: &localConfig{Root: "/var/lib/muster", Slots: 3}},

@@ -8,16 +8,22 @@ import (
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/finding"
 	"github.com/musterhq/muster/cluster/join"
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // Limits and defaults of a cluster file.
 const (
-	Version          = 1                // the only value of `version:`
-	MaxHosts         = 10_000           // in one cluster
+	Version  = 1      // the only value of `version:`
+	MaxHosts = 10_000 // in one cluster
+	// DefaultVoterGrace is store.DefaultVoterGrace: longer than a host takes to boot.
+	DefaultVoterGrace = store.DefaultVoterGrace
+
 	MaxInstances     = 10_000           // of units named by one cluster file
 	DefaultLease     = 5 * time.Second  // how long a silent host is believed to live
 	MinLease         = 2 * time.Second  // below it a busy host would be given up
 	MaxLease         = 10 * time.Minute // above it nothing would ever fail over
+	MaxVoterGrace    = 24 * time.Hour   // above it only an operator replaces voters
+	MinVoterGrace    = 5 * time.Second  // below it a voter that restarts would be replaced
 	MaxUnitBytes     = 1 << 20          // size of one unit file
 	DefaultRebalance = 5                // percent of the units that may move at a time when hosts join
 	NetworkMode      = "direct"         // the network mode of a file that names none: hosts reach each other as they are
@@ -28,16 +34,18 @@ var VoterCounts = []int{1, 3, 5, 7}
 
 // Spec is a cluster file, checked and complete.
 type Spec struct {
-	File      string // as it was given to Parse
-	Cluster   string // the cluster's name, a DNS label
-	Voters    int    // as the file says, 0 when it leaves the number to VoterCount
-	Lease     time.Duration
-	Rebalance int // how many units, in percent, may move at a time when hosts join; 0 for none
-	Network   Network
-	Fleet     join.Fleet // how hosts serve fleet's API beside its unix socket
-	Providers []Provider // sorted by name
-	Groups    []Group    // in the order of the file
-	Units     []Unit     // in the order of the file, a template before its instances
+	File    string // as it was given to Parse
+	Cluster string // the cluster's name, a DNS label
+	Voters  int    // as the file says, 0 when it leaves the number to VoterCount
+	Lease   time.Duration
+	// VoterGrace is how long a voter may be silent before a standby host takes its place, 0 for ever.
+	VoterGrace time.Duration
+	Rebalance  int // how many units, in percent, may move at a time when hosts join; 0 for none
+	Network    Network
+	Fleet      join.Fleet // how hosts serve fleet's API beside its unix socket
+	Providers  []Provider // sorted by name
+	Groups     []Group    // in the order of the file
+	Units      []Unit     // in the order of the file, a template before its instances
 	// Warnings do not make the file invalid: a provider that no host uses, for example.
 	Warnings finding.Findings
 }

@@ -40,7 +40,7 @@ func (f clusterFleet) Status(ctx context.Context) (apply.FleetStatus, error) {
 		waits := slices.Contains(s.Voters.Unhealthy, h.ID)
 		status.Hosts[i] = apply.FleetHost{State: h.State, VoterWaits: waits, Host: roster.Host{
 			ID: h.ID, Name: h.Name, Generation: h.Generation, Provider: h.Provider, Address: h.Address, Ports: h.Ports,
-			Voter: h.Voter, Labels: h.Labels, RunLabels: h.RunLabels,
+			Voter: h.Voter, Labels: h.Labels, RunLabels: h.RunLabels, Appointed: h.Appointed, Barred: h.Barred,
 		}}
 	}
 	return status, nil
@@ -63,8 +63,16 @@ func (f clusterFleet) Relabel(ctx context.Context, hostID string, labels map[str
 }
 
 // Configure tells the voters the settings of the cluster file.
-func (f clusterFleet) Configure(ctx context.Context, rebalance int) error {
-	_, err := f.client.Configure(ctx, api.Settings{RebalancePercent: &rebalance})
+func (f clusterFleet) Configure(ctx context.Context, s apply.Settings) error {
+	_, err := f.client.Configure(ctx, api.Settings{
+		RebalancePercent: &s.Rebalance, Voters: &s.Voters, VoterGrace: &s.VoterGrace, Barred: &s.Barred,
+	})
+	return err
+}
+
+// Seat says whether a host shall vote.
+func (f clusterFleet) Seat(ctx context.Context, hostID string, votes bool) error {
+	_, err := f.client.OrderSeat(ctx, hostID, votes)
 	return err
 }
 

@@ -48,7 +48,7 @@ func planHeadline(p plan.Plan) string {
 		return fmt.Sprintf("nothing to do, %s as the cluster file says", areHosts(len(p.Of(plan.Keep))))
 	}
 	var parts []string
-	for _, kind := range []plan.Kind{plan.Create, plan.Start, plan.Stop, plan.Replace, plan.Relabel, plan.Destroy, plan.Forget, plan.Keep} {
+	for _, kind := range []plan.Kind{plan.Create, plan.Start, plan.Stop, plan.Replace, plan.Relabel, plan.Appoint, plan.Retire, plan.Destroy, plan.Forget, plan.Keep} {
 		if n := len(p.Of(kind)); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d to %s", n, kind))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ const statusLong = `status tells how the cluster does: its voters, hosts and uni
 
   cluster                                the cluster's name
   voters   total, healthy, leader        of etcd
+           changes[] (at, host, did, reason), waits   the last changes of who votes, and what the next waits for
   hosts[]  name, provider, address, state (ready, lost, joining), voter, labels, units (how many it has)
            order (cordoned, draining, drained), ordered_at, deadline, remaining (units that have still to leave)
   units[]  name, host, state, desired, reason
@@ -98,6 +100,7 @@ func writeStatus(w io.Writer, s api.Status, color bool) error {
 	for _, warning := range s.Warnings {
 		writeWarning(w, warning, color)
 	}
+	writeVoters(w, s)
 	fmt.Fprintln(w)
 	if err := hostsGrid(s.Hosts, color).Write(w); err != nil {
 		return err
@@ -108,6 +111,26 @@ func writeStatus(w io.Writer, s api.Status, color bool) error {
 	}
 	fmt.Fprintln(w)
 	return unitsGrid(s, color).Write(w)
+}
+
+// recent is how long the last change of who votes is told of.
+const recent = time.Hour
+
+// writeVoters tells how the voters change, or have changed of late.
+func writeVoters(w io.Writer, s api.Status) {
+	for _, h := range s.Hosts {
+		if h.Appointed {
+			fmt.Fprintf(w, "voters: %s becomes one\n", h.Name)
+		}
+	}
+	if s.Voters.Waits != "" {
+		fmt.Fprintf(w, "voters: %s\n", s.Voters.Waits)
+	}
+	for _, c := range s.Voters.Changes {
+		if ago := time.Since(c.At); ago < recent {
+			fmt.Fprintf(w, "voters: %s %s, %s ago: %s\n", c.Host, c.Did, ago.Truncate(time.Second), c.Reason)
+		}
+	}
 }
 
 // headline is the whole cluster in a line.
