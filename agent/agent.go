@@ -31,6 +31,8 @@ const (
 	schedulePath = "/var/lib/muster/schedule.json"
 	startedPath  = "/var/lib/muster/started.json"
 	etcdPath     = "/var/lib/muster/etcd"
+	scratchPath  = "/var/lib/muster/scratch"
+	backupsPath  = "/var/lib/muster/backups"
 )
 
 // agent is a member at work.
@@ -55,6 +57,7 @@ type agent struct {
 	prober   *prober
 	council  *council // nil on hosts that do not vote
 	seating  *seating
+	recovery *recovery
 	closers  []func()
 	managers *Managers
 }
@@ -82,7 +85,7 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 		}
 	}
 	a.manage()
-	a.seating = newSeating(a)
+	a.seating, a.recovery = newSeating(a), newRecovery(a)
 	return a, nil
 }
 
@@ -183,7 +186,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return a.serveSocket(ctx, server) })
 	g.Go(func() error { return a.serveFleet(ctx, fleet) })
 	g.Go(func() error { return a.serveKeys(ctx, keys) })
-	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run, a.seating.run} {
+	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run, a.seating.run, a.recovery.run} {
 		g.Go(func() error { return manager(ctx) })
 	}
 	if a.council != nil {
@@ -217,7 +220,7 @@ func (a *agent) server(fleet, keys http.Handler) *api.Server {
 		log:     a.log,
 	}
 	server := &api.Server{
-		ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, Keys: keys, HostsCommand: a.fleet.HostsCommand, Log: a.log,
+		Recovery: a.recovery, ClusterID: a.ClusterID, Fleet: s, FleetAPI: fleet, Keys: keys, HostsCommand: a.fleet.HostsCommand, Log: a.log,
 	}
 	if a.council != nil {
 		s.logs.control = pki.ClientConfig(a.id.Root, a.council.source, "")

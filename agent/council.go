@@ -51,6 +51,11 @@ func (a *agent) leaveCouncil() error {
 }
 
 func (a *agent) startCouncil(ctx context.Context) error {
+	if r := a.id.Voter.Restore; r != nil {
+		if err := voter.FinishRestore(filepath.Join(a.root, etcdPath), r.ID); err != nil {
+			return err
+		}
+	}
 	source, err := pki.NewSource(a.storage.ControlFile(), a.storage.ControlFile())
 	if err != nil {
 		return err
@@ -91,6 +96,8 @@ func (c *council) run(ctx context.Context, a *agent) error {
 		}
 	})
 	g.Go(func() error { return c.leader(a).Run(ctx) })
+	keeper := &control.Keeper{Backups: c.backups(a), Dir: filepath.Join(a.root, backupsPath), Log: a.log}
+	g.Go(func() error { return keeper.Run(ctx) })
 	g.Go(func() error { return a.serveFleetLock(ctx) })
 	return g.Wait()
 }
@@ -99,25 +106,35 @@ func (c *council) leader(a *agent) *control.Leader {
 	first := &control.Bootstrap{
 		Store:   a.store,
 		Cluster: store.Cluster{ID: a.ClusterID, Name: a.ClusterName, LeaseMillis: a.LeaseMillis},
-		Roster:  a.id.Roster, Log: a.log,
+		Roster:  a.id.Roster, Restore: a.id.Voter.Restore, Log: a.log,
 	}
 	scheduler := &control.Scheduler{Store: a.store, Log: a.log}
 	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
 	rebalancer := &control.Rebalancer{Store: a.store, Log: a.log}
 	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Now: time.Now, Log: a.log}
+	caretaker := &control.Caretaker{Maintain: c.admin.Maintain, Log: a.log}
 	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	granter := &control.Granter{Store: a.store, Voters: c.voters, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run, caretaker.Run},
 	}
 }
 
 // changes is what this voter can do for operators and for hosts that want to join.
 func (c *council) changes(a *agent) *control.Admin {
 	return &control.Admin{
-		Store: a.store, Access: c.admin, Members: c.admin, Issuer: a.id.Issuer, Root: a.id.Root, Log: a.log, Now: time.Now,
+		Backups: c.backups(a),
+		Store:   a.store, Access: c.admin, Members: c.admin, Issuer: a.id.Issuer, Root: a.id.Root, Log: a.log, Now: time.Now,
 		Lock: c.keeper(a),
+	}
+}
+
+// backups makes backups from this voter.
+func (c *council) backups(a *agent) *control.Backups {
+	return &control.Backups{
+		Store: a.store, Snapshots: c.admin, Scratch: filepath.Join(a.root, scratchPath), ClusterID: a.ClusterID,
+		Host: a.self.Name, Version: a.facts.Version, Now: time.Now,
 	}
 }

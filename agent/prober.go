@@ -17,6 +17,7 @@ import (
 
 	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/voter"
 )
 
 // probeTimeout is how long a voter may take to say how it is.
@@ -62,7 +63,7 @@ func (p *prober) one(ctx context.Context, h roster.Host) fleet.VoterHealth {
 		health.Err = brief(err)
 		return health
 	}
-	health.Learner = s.IsLearner
+	health.Learner, health.Alarms = s.IsLearner, voter.Alarms(s)
 	health.Leaderless = s.Leader == 0
 	health.Leads = s.Leader != 0 && s.Leader == s.Header.GetMemberId()
 	return health

@@ -356,12 +356,17 @@ func summary(failures []string, busy, misdirected *Error) *Error {
 		"no host of the cluster answers: %s", silent)
 }
 
-// once asks one endpoint. An answer that is not 2xx is an *Error.
+// once asks one endpoint.
 func (c *Client) once(ctx context.Context, e Endpoint, r request) (*http.Response, error) {
 	req, err := r.build(ctx, c.scheme+"://"+e.Address)
 	if err != nil {
 		return nil, err
 	}
+	return c.exchange(e, req)
+}
+
+// exchange makes a request. An answer that is not 2xx is an *Error.
+func (c *Client) exchange(e Endpoint, req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err

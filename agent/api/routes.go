@@ -18,6 +18,7 @@ type route struct {
 	path    string
 	roles   Role // bits
 	voter   bool // changes the cluster: agents that do not vote answer 421
+	long    bool // bounds its body and its time itself
 	fleet   bool // hosts may use it too where they may command (Server.HostsCommand)
 	handler func(*Server, http.ResponseWriter, *http.Request, Caller) error
 }
@@ -58,6 +59,8 @@ var routes = []route{
 	{method: "PUT", path: "/v1/locks/{group}/semaphore", roles: members, voter: true, handler: (*Server).putLock},
 	{method: "POST", path: FleetLockPath + "{rest...}", roles: members, voter: true, handler: (*Server).fleetLock},
 	{method: "PUT", path: "/v1/settings", roles: admins, voter: true, handler: (*Server).putSettings},
+	{method: "GET", path: "/v1/backup", roles: admins, voter: true, long: true, handler: (*Server).getBackup},
+	{method: "POST", path: "/v1/restore", roles: Operator, long: true, handler: (*Server).postRestore},
 	{method: "POST", path: "/v1/renew", roles: Anonymous | Host | Voter, voter: true, handler: (*Server).postRenew},
 	{method: "POST", path: join.Path, roles: Anonymous, voter: true, handler: (*Server).postJoin},
 	{method: "GET", path: "/v1/health", roles: members, handler: (*Server).getHealth},

@@ -66,6 +66,8 @@ type Admin interface {
 	// host self alone, or for anybody if that is "".
 	OrderLock(ctx context.Context, group, verb string, order LockOrder) error
 	SwapLock(ctx context.Context, group, self string, swap LockSwap) error
+	// Backup writes a backup of all records (cluster/backup).
+	Backup(ctx context.Context, w io.Writer) error
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.
 	Renew(ctx context.Context, req RenewRequest) (RenewReply, error)
 }
@@ -76,6 +78,7 @@ type Server struct {
 	Fleet     Fleet
 	Admin     Admin        // nil on hosts that do not vote
 	Join      http.Handler // nil on hosts that do not vote
+	Recovery  Recovery     // nil: this host cannot be restored
 	Log       *slog.Logger
 	// FleetAPI serves fleet's API (agent/fleetapi) to callers with certificates too, below FleetPath. It may be nil.
 	FleetAPI http.Handler
@@ -135,8 +138,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, identif
 		writeError(w, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if rt.voter && rt.path != join.Path { // a join takes its own time
+	if !rt.long {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
+	if rt.voter && !rt.long && rt.path != join.Path { // a join takes its own time
 		ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)

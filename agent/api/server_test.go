@@ -222,6 +222,18 @@ func (f *fakeFleet) OrderRebalance(_ context.Context, o RebalanceOrder) error {
 	return f.err
 }
 
+func (f *fakeFleet) Backup(_ context.Context, w io.Writer) error {
+	f.called("backup")
+	_, err := io.WriteString(w, "a backup")
+	return errors.Join(err, f.err)
+}
+
+func (f *fakeFleet) Restore(_ context.Context, order RestoreOrder, backup io.Reader) error {
+	rest, err := io.ReadAll(backup)
+	f.called("restore %d %q", len(order.Roster), rest)
+	return errors.Join(err, f.err)
+}
+
 func (f *fakeFleet) Seat(_ context.Context, id string) (Seat, error) {
 	f.called("seat %s", id)
 	return Seat{Votes: true}, f.err
@@ -267,7 +279,7 @@ func (f *fakeFleet) Renew(context.Context, RenewRequest) (RenewReply, error) {
 
 func newServer(f *fakeFleet) *Server {
 	return &Server{
-		ClusterID: testCluster, Fleet: f, Admin: f, Log: slog.New(slog.DiscardHandler),
+		ClusterID: testCluster, Fleet: f, Admin: f, Recovery: f, Log: slog.New(slog.DiscardHandler),
 		FleetAPI: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, r.URL.Path) }),
 		Join:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 	}
@@ -298,6 +310,8 @@ var calls = map[string]struct{ path, body string }{
 	"POST /fleetlock/{rest...}":       {"/fleetlock/v1/pre-reboot", `{}`},
 	"PUT /v1/settings":                {"/v1/settings", `{"rebalance_percent":3}`},
 	"PATCH /v1/hosts/{id}/labels":     {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
+	"GET /v1/backup":                  {"/v1/backup", ""},
+	"POST /v1/restore":                {"/v1/restore", `{"roster":[{"name":"a"}]}` + "\nbackup"},
 	"POST /v1/renew":                  {"/v1/renew", `{"certificate":"old"}`},
 	"POST /v1/join":                   {"/v1/join", `{}`},
 	"GET /v1/health":                  {"/v1/health", ""},
@@ -347,6 +361,8 @@ func TestAuthorization(t *testing.T) {
 		"GET /v2/keys/{rest...}":          "--yy",
 		"PUT /v2/keys/{rest...}":          "--yy",
 		"DELETE /v2/keys/{rest...}":       "--yy",
+		"GET /v1/backup":                  "--yy",
+		"POST /v1/restore":                "---y",
 		"POST /v1/renew":                  "yyy-",
 		"POST /v1/join":                   "y---",
 		"GET /v1/health":                  "-yyy",

@@ -31,6 +31,7 @@ type Admin struct {
 	Store   store.Store
 	Access  Access
 	Members Members
+	Backups *Backups
 	Lock    *lock.Keeper
 	Issuer  *pki.Authority
 	Root    *x509.Certificate

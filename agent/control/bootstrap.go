@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/musterhq/muster/agent/fleet"
+	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -15,6 +17,7 @@ type Bootstrap struct {
 	Store   store.Store
 	Cluster store.Cluster
 	Roster  roster.Roster
+	Restore *join.Restore // nil where the voters did not begin from a backup
 	Log     *slog.Logger
 }
 
@@ -22,6 +25,9 @@ type Bootstrap struct {
 // done again from the beginning.
 func (b *Bootstrap) Run(ctx context.Context, fence store.Guard) error {
 	item, err := b.Store.Get(ctx, store.KeyCluster)
+	if err == nil && item.ModRevision != 0 && b.Restore != nil {
+		err = b.restore(ctx, fence, item)
+	}
 	if err != nil || item.ModRevision != 0 {
 		return err
 	}
@@ -50,5 +56,49 @@ func (b *Bootstrap) Run(ctx context.Context, fence store.Guard) error {
 		return fmt.Errorf("cannot write the cluster's record: %w", err)
 	}
 	b.Log.Info("wrote the first records of the cluster", "cluster", b.Cluster.Name, "hosts", len(b.Roster))
+	return nil
+}
+
+// restore makes the roster of a backup what the operator said it is now: before anything else, since the voters of the backup
+// are gone. The cluster's record, which says that it is done, comes last.
+func (b *Bootstrap) restore(ctx context.Context, fence store.Guard, item store.Item) error {
+	cluster, err := store.Unmarshal[store.Cluster](item.Value)
+	if err != nil || cluster.Restored == b.Restore.ID {
+		return err
+	}
+	was, err := fleet.Load(ctx, b.Store, []string{store.PrefixRoster}, false)
+	if err != nil {
+		return err
+	}
+	still := unmodified(store.KeyCluster, item)
+	var ops []store.Op
+	for id := range was.Roster {
+		if _, stays := b.Restore.Roster.ByID(id); !stays {
+			ops = append(ops, store.Delete(store.RosterKey(id)))
+		}
+	}
+	for _, h := range b.Restore.Roster {
+		data, err := store.Marshal(store.RosterRecord{Host: h})
+		if err != nil {
+			return err
+		}
+		ops = append(ops, store.Put(store.RosterKey(h.ID), data))
+	}
+	for chunk := range slices.Chunk(ops, store.MaxOps) {
+		if _, err := b.Store.Commit(ctx, store.Commit{Guards: []store.Guard{fence, still}, Ops: chunk}); err != nil {
+			return fmt.Errorf("cannot write the roster after a restore: %w", err)
+		}
+	}
+	cluster.Fresh = true // units of Singleton=strict may have moved since the backup
+	cluster.Restored, cluster.ID, cluster.Name, cluster.LeaseMillis = b.Restore.ID, b.Cluster.ID, b.Cluster.Name, b.Cluster.LeaseMillis
+	data, err := store.Marshal(cluster)
+	if err != nil {
+		return err
+	}
+	c := store.Commit{Guards: []store.Guard{fence, still}, Ops: []store.Op{store.Put(store.KeyCluster, data)}}
+	if _, err := b.Store.Commit(ctx, c); err != nil {
+		return fmt.Errorf("cannot write the cluster's record after a restore: %w", err)
+	}
+	b.Log.Info("the records are those of a backup", "restore", b.Restore.ID, "hosts", len(b.Restore.Roster))
 	return nil
 }

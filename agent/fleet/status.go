@@ -18,10 +18,11 @@ import (
 // VoterHealth is what a voter's store answered when it was asked how it is.
 type VoterHealth struct {
 	Host       roster.Host
-	Err        error // why it did not answer; nil when it did
-	Leads      bool  // the store's leader
-	Leaderless bool  // it does not know a leader
-	Learner    bool  // still catching up
+	Err        error    // why it did not answer; nil when it did
+	Leads      bool     // the store's leader
+	Leaderless bool     // it does not know a leader
+	Learner    bool     // still catching up
+	Alarms     []string // what it complains about, as etcd names it
 }
 
 // Quorate reports whether enough voters answer for writes.
@@ -149,8 +150,25 @@ func voterWarnings(voters []VoterHealth) []string {
 	if len(learning) > 0 {
 		lines = append(lines, strings.Join(learning, ", ")+" does not vote yet: it is catching up with the other voters")
 	}
+	lines = append(lines, alarmWarnings(voters)...)
 	if leaderless {
 		lines = append(lines, "the voters are electing a leader: writes wait for a moment")
+	}
+	return lines
+}
+
+// alarmWarnings says what voters complain about. Room is made by the leader, as far as it can be.
+func alarmWarnings(voters []VoterHealth) []string {
+	var lines []string
+	for _, h := range voters {
+		for _, alarm := range h.Alarms {
+			if alarm == "NOSPACE" {
+				lines = append(lines, "the store of "+h.Host.Name+" is full: nothing can be written until there is room. "+
+					"Old revisions are removed by themselves; if this stays, remove keys or units")
+				continue
+			}
+			lines = append(lines, "the store of "+h.Host.Name+" says "+alarm+": replace the host")
+		}
 	}
 	return lines
 }

@@ -101,6 +101,15 @@ type VoterRole struct {
 	// IssuerCertificate and IssuerKey are the intermediate CA with which voters sign, PEM.
 	IssuerCertificate string `json:"issuer_certificate"`
 	IssuerKey         string `json:"issuer_key"`
+	// Restore is set when the voters begin from a backup, and not from nothing.
+	Restore *Restore `json:"restore,omitempty"`
+}
+
+// Restore is the beginning of a cluster from a backup.
+type Restore struct {
+	ID string `json:"id"` // another one each time
+	// Roster is who belongs to the cluster from then on, whatever the backup says.
+	Roster roster.Roster `json:"roster"`
 }
 
 // String never shows the key.

@@ -81,6 +81,9 @@ func (c *Control) ask(ctx context.Context, m *pb.Member, h *Health) error {
 	return nil
 }
 
+// Alarms are what a member complains about: "NOSPACE", "CORRUPT".
+func Alarms(s *pb.StatusResponse) []string { return alarmsIn(s.Errors) }
+
 // alarmsIn finds alarms among the errors of a status, which are texts such as "memberID:123 alarm:NOSPACE ".
 func alarmsIn(texts []string) []string {
 	var alarms []string

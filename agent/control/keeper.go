@@ -1,0 +1,123 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterhq/muster/agent/pause"
+	"github.com/musterhq/muster/cluster/backup"
+	"github.com/musterhq/muster/cluster/store"
+)
+
+// keeperLooks is how often the keeper looks whether a backup is due, and at the settings.
+const keeperLooks = 30 * time.Second
+
+// Keeper has a voter write backups to a directory of its own now and then, and keeps the newest. Every voter has one: the
+// loss of any host leaves others'.
+type Keeper struct {
+	Backups *Backups
+	Dir     string
+	Log     *slog.Logger
+}
+
+// Run ends with ctx.
+func (k *Keeper) Run(ctx context.Context) error {
+	for {
+		if err := pause.For(ctx, keeperLooks); err != nil {
+			return err
+		}
+		if err := k.look(ctx); err != nil && ctx.Err() == nil {
+			k.Log.Warn("cannot keep backups of the cluster's records", "err", err)
+		}
+	}
+}
+
+func (k *Keeper) look(ctx context.Context) error {
+	item, err := k.Backups.Store.Get(ctx, store.KeyCluster)
+	if err != nil || item.ModRevision == 0 {
+		return err
+	}
+	record, err := store.Unmarshal[store.Cluster](item.Value)
+	if err != nil {
+		return err
+	}
+	every, kept := record.Snapshots()
+	have, err := k.list()
+	if err != nil || every == 0 {
+		return err
+	}
+	if len(have) > 0 {
+		if newest, err := os.Stat(have[len(have)-1]); err == nil && k.Backups.Now().Sub(newest.ModTime()) < every {
+			return nil
+		}
+	}
+	path, err := k.write(ctx)
+	if err != nil {
+		return err
+	}
+	k.Log.Info("wrote a backup of the cluster's records", "file", path)
+	return k.prune(kept)
+}
+
+// write writes a backup, reads it again to check it, and gives it its name then.
+func (k *Keeper) write(ctx context.Context) (path string, err error) {
+	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
+		return "", err
+	}
+	part, err := os.CreateTemp(k.Dir, ".part-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(part.Name())
+		}
+	}()
+	if err = errors.Join(k.Backups.Write(ctx, part), part.Sync()); err == nil {
+		_, err = part.Seek(0, io.SeekStart)
+	}
+	var m backup.Manifest
+	if err == nil {
+		m, err = backup.Read(part, io.Discard)
+	}
+	if err = errors.Join(err, part.Close()); err != nil {
+		return "", err
+	}
+	path = filepath.Join(k.Dir, fmt.Sprintf("%s-r%d.tar", m.Taken.Format("20060102T150405Z"), m.Revision))
+	return path, os.Rename(part.Name(), path)
+}
+
+// list is the backups there are, the oldest first.
+func (k *Keeper) list() ([]string, error) {
+	entries, err := os.ReadDir(k.Dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var have []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".tar") {
+			have = append(have, filepath.Join(k.Dir, e.Name()))
+		}
+	}
+	slices.Sort(have)
+	return have, err
+}
+
+func (k *Keeper) prune(kept int) error {
+	have, err := k.list()
+	if err != nil {
+		return err
+	}
+	for _, old := range have[:max(0, len(have)-max(kept, 1))] {
+		err = errors.Join(err, os.Remove(old))
+	}
+	return err
+}
