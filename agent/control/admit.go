@@ -59,7 +59,8 @@ func (a *Admin) redeem(ctx context.Context, req join.Request, pub crypto.PublicK
 		if err != nil {
 			return roster.Host{}, err
 		}
-		host.Labels, host.RunLabels = was.Labels, was.RunLabels // they may have been changed since
+		host.Labels, host.RunLabels = was.Labels, was.RunLabels                        // they may have been changed since,
+		host.Voter, host.Appointed, host.Barred = was.Voter, was.Appointed, was.Barred // and whether it votes
 		if used.UsedBy == token.UsedBy && reflect.DeepEqual(was.Host, host) {
 			return host, nil
 		}
