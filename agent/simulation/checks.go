@@ -85,6 +85,7 @@ func (c *checks) changed(change store.Change) {
 			c.versions[id] = append(c.versions[id], v)
 		}
 	}
+	c.rolls.ended(change)
 	if len(hosts) > 0 {
 		c.schedules()
 		c.rolls.schedules()
@@ -276,6 +277,7 @@ func (c *checks) awaitConvergence() {
 	if c.why != "" {
 		c.lastBad = c.elapsed() + time.Second
 	}
+	c.over = c.elapsed() > max(c.lastBad, heal)+settled
 	c.after(time.Second, c.awaitConvergence)
 }
 

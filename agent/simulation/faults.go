@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // fault is something that breaks, and is mended later.
@@ -64,7 +65,7 @@ func (w *world) ill() bool {
 func (w *world) pick() *fault {
 	m := w.machines[w.rng.IntN(len(w.machines))]
 	voter := w.machines[w.rng.IntN(2)]
-	switch w.rng.IntN(19) {
+	switch w.rng.IntN(24) {
 	case 0, 1:
 		return m.cut("is cut off", &m.noRequests, &m.noAnswers)
 	case 2:
@@ -99,6 +100,22 @@ func (w *world) pick() *fault {
 		return w.woken(m)
 	case 17:
 		return w.forgotten()
+	case 18:
+		return w.both(m.cut("is cut off", &m.noRequests, &m.noAnswers), m.jump())
+	case 19:
+		m = w.with(store.PartitionStrict, m)
+		return w.both(m.counted("has a slow network", &m.slow), m.still("musterd is frozen", &m.frozen))
+	case 20:
+		m = w.with(store.PartitionStop, m)
+		return w.both(m.counted("has a slow network", &m.slow), m.cut("is cut off", &m.noRequests, &m.noAnswers))
+	case 21:
+		return w.startled(w.with(store.PartitionStrict, m))
+	case 22:
+		m = w.with(store.PartitionStrict, m)
+		f := m.cut("is cut off, and the store ends its sessions by mistake", &m.noRequests, &m.noAnswers)
+		cut := f.begin
+		f.begin = func() { cut(); w.forget(m) }
+		return f
 	}
 	slow := w.between(time.Second, 20*time.Second)
 	return &fault{
@@ -245,6 +262,16 @@ func (w *world) forgotten() *fault {
 	}}
 }
 
+// forget ends the sessions of one machine.
+func (w *world) forget(m *machine) {
+	if m.process == nil {
+		return
+	}
+	for _, s := range slices.Clone(m.process.sessions) {
+		s.grant.end()
+	}
+}
+
 // leader is the machine that leads the scheduling, nil if there is none.
 func (w *world) leader() *machine {
 	for _, m := range w.machines {
@@ -253,4 +280,67 @@ func (w *world) leader() *machine {
 		}
 	}
 	return nil
+}
+
+// with is a machine that runs a unit which depends on the contact with the store, if there is one: the next after the given
+// one.
+func (w *world) with(p store.Partition, m *machine) *machine {
+	for n := range w.machines {
+		next := w.machines[(m.index+n)%len(w.machines)]
+		for name, k := range next.runtime.known {
+			if k.alive && w.check.partitionOf(name, k.RunningHash) == p {
+				return next
+			}
+		}
+	}
+	return m
+}
+
+// both are two faults, of which the second comes on top of the first.
+func (w *world) both(a, b *fault) *fault {
+	mended, begun := false, false
+	return &fault{
+		name: a.name + "; " + b.name, lost: slices.Concat(a.lost, b.lost),
+		begin: func() {
+			a.begin()
+			w.after(w.between(0, 2*time.Second), func() {
+				if begun = !mended; begun {
+					b.begin()
+				}
+			})
+		},
+		mend: func() {
+			if mended = true; begun {
+				b.mend()
+			}
+			a.mend()
+		},
+	}
+}
+
+// startled has a machine stand still in the moment in which a strict unit of it is about to start. When the machine goes on,
+// the unit may not.
+func (w *world) startled(m *machine) *fault {
+	sprung := false
+	begin := func() {
+		m.trap = func() {
+			w.tell("%s is paused", m.host.Name)
+			sprung = true
+			m.paused++
+		}
+		for _, u := range w.units {
+			if k := m.runtime.known[u.name]; k != nil && k.alone && !u.sick {
+				u.edition++
+				w.say("replaces", u)
+				return
+			}
+		}
+	}
+	mend := func() {
+		if m.trap = nil; sprung {
+			m.paused--
+			m.thaw()
+		}
+	}
+	return &fault{name: m.host.Name + " is paused when a strict unit starts", begin: begin, mend: mend}
 }

@@ -28,7 +28,7 @@ func (w *world) muster() {
 			w.fail("the simulation cannot make a disk: %v", err)
 		}
 		if joins := w.between(0, calm/5); n > voters && w.rng.IntN(6) == 0 {
-			w.after(w.between(calm, heal), func() { w.tell("%s joins", m.host.Name); m.start() })
+			w.after(w.between(calm, heal), func() { w.saw("hosts that join late"); m.start() })
 		} else {
 			w.after(joins, m.start)
 		}

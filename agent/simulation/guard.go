@@ -111,6 +111,7 @@ func (u *units) kill(name string, late time.Duration) {
 	end := func() {
 		if m.boot == boot && k.run == run && k.alive {
 			m.tell("%s: the guard has killed %s", m.host.Name, name)
+			m.saw("kills by a guard")
 			u.over(name, "failed", "failed")
 		}
 	}

@@ -41,6 +41,8 @@ type machine struct {
 	heard time.Duration // when the last sign of life that was answered was sent
 	able  time.Duration // since when musterd has done what it can
 
+	trap func() // what happens when a strict unit is about to start; nil for nothing
+
 	stopped []func()   // what happens on the machine once it is not paused
 	told    []*version // the schedules that musterd was told, in its order
 }

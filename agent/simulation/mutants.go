@@ -24,20 +24,13 @@ const (
 	FromAnswer  Mutant = "a host counts its hold from the answer to its sign of life, not from when it sent it"
 	IgnoresHold Mutant = "the leader does not wait until a host cannot go on"
 	NotLeft     Mutant = "the leader does not wait until a host has told that it gave a unit up"
-	Forfeits    Mutant = "the leader takes strict units from a host that is back"
 	OldReads    Mutant = "a schedule that is read is the one before, and passes for the latest"
 )
 
 // Mutants are all of them.
 var Mutants = []Mutant{
 	NoFence, EmptyStops, LosesEvents, LosesWrites,
-	NoGuard, IgnoresHold, NotLeft, OldReads,
-}
-
-// without is a commit that lacks some guards.
-func without(c store.Commit, drop func(store.Guard) bool) store.Commit {
-	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), drop)
-	return c
+	NoGuard, LateStart, WallClock, FromAnswer, IgnoresHold, NotLeft, OldReads,
 }
 
 // unfenced is a leader's commit without its fence.
@@ -45,15 +38,8 @@ func unfenced(c store.Commit) store.Commit {
 	if strings.HasPrefix(c.Ops[0].Key, store.PrefixLeader) {
 		return c
 	}
-	return without(c, func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixLeader) })
-}
-
-// rash is a commit of schedules that does not demand that hosts have no session.
-func rash(c store.Commit) store.Commit {
-	if !strings.HasPrefix(c.Ops[0].Key, store.PrefixSchedule) {
-		return c
-	}
-	return without(c, func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixAlive) })
+	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixLeader) })
+	return c
 }
 
 // impatient is a commit in which hosts say of themselves that they hold strict units for no time, and have given up what
@@ -112,8 +98,6 @@ func (s *server) mutated(c store.Commit) store.Commit {
 	switch s.Mutant {
 	case NoFence:
 		return unfenced(c)
-	case Forfeits:
-		return rash(c)
 	case IgnoresHold, NotLeft:
 		return s.impatient(c)
 	}

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ var kinds = []struct {
 }
 
 const (
-	checked = "HealthCheck=exec:/bin/well\nHealthInterval=1s\nHealthTimeout=1s\nHealthRetries=2\nHealthStartPeriod=2s\n"
+	checked = "HealthCheck=exec:/bin/well\nHealthInterval=2s\nHealthTimeout=1s\nHealthRetries=2\nHealthStartPeriod=2s\n"
 	// sickness is in contents of which a health check says that they are no good.
 	sickness = "Environment=SICK=1\n"
 )
@@ -162,7 +163,10 @@ func (w *world) operate(n int) {
 	case 5, 6, 7, 8:
 		w.replace(u)
 	case 9:
-		verb := []string{api.RolloutPause, api.RolloutResume, api.RolloutUndo}[w.rng.IntN(3)]
+		verb := []string{api.RolloutPause, api.RolloutResume, api.RolloutUndo, api.RolloutUndo}[w.rng.IntN(4)]
+		if i := slices.IndexFunc(w.units, w.rolled); i >= 0 {
+			u = w.units[i]
+		}
 		w.command(verb+"s the rollout of "+u.name, func(a *control.Admin) error { return a.ChangeRollout(w.ctx, u.name, verb) })
 	case 10:
 		moves := w.rng.IntN(4)
@@ -173,6 +177,9 @@ func (w *world) operate(n int) {
 		w.order(w.machines[w.rng.IntN(len(w.machines))])
 	}
 }
+
+// rolled says whether a unit has a rollout, under way or over.
+func (w *world) rolled(u *wanted) bool { return w.server.tables.Units[u.name].Record.Rollout != nil }
 
 // replace gives a unit other contents. Some are no good; without a rollout to find out, operators see it at once.
 func (w *world) replace(u *wanted) {
@@ -203,6 +210,7 @@ func (w *world) order(m *machine) {
 		if w.rng.IntN(2) == 0 {
 			within := w.between(0, 20*time.Second)
 			order.Within = &within
+			w.saw("drains with a deadline")
 		}
 	}
 	w.command(fmt.Sprintf("orders %q of %s", order.Order, m.host.Name), func(a *control.Admin) error {

@@ -27,7 +27,6 @@ func (r *rolls) schedules() {
 	for name, u := range r.server.tables.Units {
 		roll := u.Record.Rollout
 		if !roll.Active() {
-			delete(r.now, name)
 			continue
 		}
 		to := roll.To
@@ -99,6 +98,17 @@ func (r *rolls) active(m *machine, k *unit) {
 	delete(is.waiting, m.host.Name)
 }
 
+// ended counts rollouts that are over by a change of the store.
+func (r *rolls) ended(change store.Change) {
+	for _, e := range change.Events {
+		name, unit := store.KeyName(store.PrefixUnits, e.Key)
+		if roll := r.server.tables.Units[name].Record.Rollout; unit && roll != nil && !roll.Active() && r.now[name] != nil {
+			r.saw("rollouts that are " + string(roll.Phase))
+			delete(r.now, name)
+		}
+	}
+}
+
 // unfinished says which rollout goes on, "" if none does.
 func (r *rolls) unfinished() string {
 	var names []string
@@ -132,4 +142,5 @@ func (r *rolls) batch(was, is store.RebalanceRecord) {
 		r.fail("rebalancing moves %d units at once, of %d, with %d left to move", moves, units, was.Left)
 	}
 	r.tell("rebalancing moves %d", moves)
+	r.saw("batches of moves")
 }

@@ -86,9 +86,7 @@ func (s supervised) Start(ctx context.Context, name string) error {
 			done(runtime.ErrNotLoaded)
 			return
 		}
-		s.whenStopped(name, func() {
-			done(s.begin(name))
-		})
+		s.whenStopped(name, func() { s.machine.spring(s.known[name], func() { done(s.begin(name)) }) })
 	})
 }
 
@@ -99,6 +97,15 @@ func (u *units) whenStopped(name string, then func()) {
 		return
 	}
 	then()
+}
+
+// spring begins to start a unit, unless all of the machine stands still in just this moment.
+func (m *machine) spring(k *unit, start func()) {
+	if trap := m.trap; trap != nil && k != nil && k.strict {
+		m.trap = nil
+		trap()
+	}
+	m.local(start)
 }
 
 // begin has a unit run.
@@ -264,6 +271,7 @@ func (p *process) ask(ctx context.Context, t health.Target, _ []string) (string,
 				var err error
 				if k := m.runtime.known[t.Unit]; k == nil || !k.well {
 					err = errSick
+					m.saw("health checks that failed")
 				}
 				p.answer(twins, func(*request) any { return err })
 			})

@@ -34,6 +34,7 @@ type Result struct {
 	Strict    []time.Duration // likewise, of units of Singleton=strict
 	Worst     time.Duration   // of both
 	WorstUnit string
+	Seen      map[string]int // how often what a run is there for came to be
 }
 
 // The course of a run. Faults and operators are at work from calm to heal.
@@ -42,8 +43,10 @@ const (
 	calm   = 15 * time.Second
 	heal   = 105 * time.Second
 	finish = heal + converge
-	// converge is how soon after the last fault everything must be as it should be.
+	// converge is how soon after the last fault everything must be as it should be, and settled how long it must have been so
+	// until a run ends early.
 	converge = 60 * time.Second
+	settled  = 15 * time.Second
 )
 
 // world is one run.
@@ -69,6 +72,7 @@ type world struct {
 	faults   []*fault
 	units    []*wanted
 	result   Result
+	over     bool // there is nothing more to see
 	hash     interface {
 		io.Writer
 		Sum64() uint64
@@ -81,7 +85,7 @@ func Run(ctx context.Context, o Options) Result {
 	defer cancel()
 	w := &world{
 		Options: o, ctx: ctx, rng: rand.New(rand.NewPCG(o.Seed, 0x6d7573746572)), began: time.Now(), wake: make(chan struct{}, 1),
-		log: slog.New(slog.DiscardHandler), files: map[string]string{}, hash: fnv.New64a(), result: Result{Seed: o.Seed},
+		log: slog.New(slog.DiscardHandler), files: map[string]string{}, hash: fnv.New64a(), result: Result{Seed: o.Seed, Seen: map[string]int{}},
 	}
 	w.server = newServer(w)
 	w.check = newChecks(w)
@@ -112,7 +116,7 @@ func (w *world) drive(until time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	w.touched = true
-	for w.result.Failure == "" && w.elapsed() < until {
+	for w.result.Failure == "" && !w.over && w.elapsed() < until {
 		if w.touched {
 			synctest.Wait()
 			w.touched = false
@@ -147,6 +151,9 @@ func (w *world) fail(format string, args ...any) {
 		w.tell("BROKEN: %s", w.result.Failure)
 	}
 }
+
+// saw counts what happened.
+func (w *world) saw(what string) { w.result.Seen[what]++ }
 
 // tell adds to the history.
 func (w *world) tell(format string, args ...any) {
