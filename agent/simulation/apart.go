@@ -39,6 +39,9 @@ const slack = 500 * time.Millisecond
 // beat looks a few times a second whether units of OnPartition=stop are stopped where they must be.
 func (c *checks) beat() {
 	for _, m := range c.machines {
+		if m.runtime.excess > 0 {
+			c.fail("%s has strict units held for %v longer than it was heard", m.host.Name, m.runtime.excess)
+		}
 		p := m.process
 		if p == nil || m.frozen+m.paused > 0 {
 			m.able = c.elapsed()

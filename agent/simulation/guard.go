@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/musterhq/muster/agent/partition"
 	"github.com/musterhq/muster/agent/runtime"
 	"github.com/musterhq/muster/agent/runtime/guard"
 )
@@ -32,11 +33,17 @@ func (s supervised) Held() (time.Duration, bool) {
 	return s.guard.until, s.guard.held
 }
 
-// Hold implements runtime.Holder.
+// kill is how long after it was heard last a host may hold strict units.
+var kill = partition.Times{TTL: sessionTTL}.Kill()
+
+// Hold implements runtime.Holder. What it is told may be no more than the store has granted.
 func (s supervised) Hold(until time.Duration) (killed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.process.until = until
+	if heard := s.machine.reading(s.machine.heard); until > heard+kill+time.Millisecond {
+		s.excess = until - heard - kill
+	}
 	strict := false
 	for _, k := range s.known {
 		strict = strict || k.strict
@@ -77,9 +84,9 @@ func (u *units) look() {
 	m := u.machine
 	now := m.clock()
 	u.mu.Lock()
-	kill, wait := guard.Look(u.guard.until, u.guard.held, now)
+	due, wait := guard.Look(u.guard.until, u.guard.held, now)
 	late := now - u.guard.until
-	if kill {
+	if due {
 		u.guard.held = false
 		u.guard.file++
 	}
@@ -88,7 +95,7 @@ func (u *units) look() {
 	if u.guard.looks = len(names) > 0; !u.guard.looks {
 		return
 	}
-	if kill {
+	if due {
 		for _, name := range names {
 			u.kill(name, late)
 		}

@@ -194,8 +194,10 @@ func (m *machine) quit() {
 func (m *machine) wall() time.Time { return time.Now().Add(m.offset) }
 
 // clock is the machine's that never goes back, and goes on while the machine is paused.
-func (m *machine) clock() time.Duration {
-	reading := time.Duration(float64(m.elapsed()) * m.rate)
+func (m *machine) clock() time.Duration { return m.reading(m.elapsed()) }
+
+func (m *machine) reading(at time.Duration) time.Duration {
+	reading := time.Duration(float64(at) * m.rate)
 	if m.Mutant == WallClock {
 		reading += m.offset
 	}

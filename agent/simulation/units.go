@@ -18,9 +18,10 @@ type units struct {
 	machine *machine
 	slow    time.Duration // how long stopping takes longer than it should
 
-	mu    sync.Mutex
-	known map[string]*unit // guarded by mu, and changed at the world's turn only
-	guard watchman         // guarded by mu
+	mu     sync.Mutex
+	known  map[string]*unit // guarded by mu, and changed at the world's turn only
+	guard  watchman         // guarded by mu
+	excess time.Duration    // how much longer than it may musterd has strict units held; guarded by mu
 }
 
 // unit is one unit. It has processes from its start until it has stopped.
