@@ -21,7 +21,22 @@ func (c containers) render(unit string, f unitfile.File) (unitfile.File, error) 
 	if err != nil {
 		return unitfile.File{}, err
 	}
+	if f.Muster(unit).Strict && !heldByUnit(f, h) {
+		return unitfile.File{}, fmt.Errorf("cannot run a container with Singleton=strict here: nothing on this host could end it "+
+			"in time, since it does not run in the control group of its unit; that takes podman, a host with systemd "+
+			"(this one has %s), and no CgroupsMode=, PodmanArgs= or GlobalArgs=", h.Engine)
+	}
 	return quadlet.Render(unit, f, h)
+}
+
+// heldByUnit says whether killing the unit kills the container: it is in the unit's control group, and no engine's.
+func heldByUnit(f unitfile.File, h quadlet.Host) bool {
+	for _, key := range []string{"CgroupsMode", "PodmanArgs", "GlobalArgs"} {
+		if len(f.Values("Container", key)) > 0 {
+			return false
+		}
+	}
+	return h.Systemd && h.Engine == unitfile.Podman
 }
 
 // host is this host with the engine that a unit wants, or with the one that it has: podman rather than docker.

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/musterhq/muster/agent/unitfile"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -53,4 +54,34 @@ func TestContainerUnits(t *testing.T) {
 			t.Errorf("without an engine: %+v", states)
 		}
 	})
+}
+
+// TestStrictContainers refuses containers that would outlive the end of their unit.
+func TestStrictContainers(t *testing.T) {
+	for _, tt := range []struct {
+		has, more string
+		systemd   bool
+		ok        bool
+	}{
+		{"podman", "[X-Muster]\nSingleton=strict\n", true, true},
+		{"podman", "[X-Muster]\nSingleton=strict\n", false, false},
+		{"docker", "[X-Muster]\nSingleton=strict\n", true, false},
+		{"docker", "", true, true},
+		{"podman", "CgroupsMode=enabled\n[X-Muster]\nSingleton=strict\n", true, false},
+		{"podman", "PodmanArgs=--cgroup-parent=a\n[X-Muster]\nSingleton=strict\n", true, false},
+	} {
+		c := containers{systemd: tt.systemd, find: func(program string) (string, error) {
+			if program == tt.has {
+				return "/bin/" + program, nil
+			}
+			return "", exec.ErrNotFound
+		}}
+		f, _, err := unitfile.Parse("a.service", []byte("[Container]\nImage=localhost/web\n"+tt.more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.render("a.service", f); (err == nil) != tt.ok {
+			t.Errorf("%s, systemd %v, %q: %v", tt.has, tt.systemd, tt.more, err)
+		}
+	}
 }
