@@ -1,14 +1,16 @@
 package schedule
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/agent/unitfile"
 )
 
-// Circle says how Replaces of units goes in a circle in which one of them is, or an instance of a template, "" if it does not: each would make the next
-// leave, or one that the next must be with (MachineOf), for ever. Decide refuses the units of a circle.
+// Circle says how Replaces of units goes in a circle in which one of them is, or an instance of a template, "" if it does
+// not: each would make the next leave, or one that the next must be with (MachineOf), for ever. Decide refuses the units
+// of a circle.
 func Circle(units []Unit, name string) string {
 	w := newWorld(Snapshot{Units: units})
 	for _, m := range w.replacing.replacers {
@@ -77,7 +79,7 @@ func (w *world) rankReplacers() {
 	}
 }
 
-// pushes are all that make a member leave.
+// pushes are all that make a member leave, in the order of the units' names: patterns are numbered as units came.
 func (w *world) pushes(m member) []push {
 	var pushes []push
 	for _, over := range w.team(m) {
@@ -90,6 +92,9 @@ func (w *world) pushes(m member) []push {
 			}
 		}
 	}
+	slices.SortFunc(pushes, func(a, b push) int {
+		return cmp.Or(compareUnits(a.by.unit, b.by.unit), compareUnits(a.over.unit, b.over.unit))
+	})
 	return pushes
 }
 

@@ -211,3 +211,23 @@ func TestCircle(t *testing.T) {
 		}
 	}
 }
+
+// Of two circles that are as short, the same is told whichever unit comes first, and with it whose pattern.
+func TestCircleIsOrderIndependent(t *testing.T) {
+	units := []Unit{
+		{Name: "b", Requirements: rules{Replaces: []string{"lb@*.service"}}},
+		{Name: "lb@1.service", Requirements: rules{Replaces: []string{"b"}}},
+		{Name: "lb@2.service", Requirements: rules{Replaces: []string{"?"}}},
+	}
+	const want = "b replaces lb@1.service, lb@1.service replaces b"
+	for range units {
+		units = append(units[1:], units[0])
+		reversed := slices.Clone(units)
+		slices.Reverse(reversed)
+		for _, order := range [][]Unit{units, reversed} {
+			if got := Circle(order, "b"); got != want {
+				t.Errorf("%v first: %q, want %q", order[0].Name, got, want)
+			}
+		}
+	}
+}
