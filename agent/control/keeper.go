@@ -14,11 +14,15 @@ import (
 
 	"github.com/musterhq/muster/agent/pause"
 	"github.com/musterhq/muster/cluster/backup"
-	"github.com/musterhq/muster/cluster/store"
 )
 
-// keeperLooks is how often the keeper looks whether a backup is due, and at the settings.
-const keeperLooks = 30 * time.Second
+// Voters keep a day of backups, and look now and then whether another is due.
+const (
+	backupEvery = time.Hour
+	backupsKept = 24
+	keeperLooks = 30 * time.Second
+	backupTime  = "20060102T150405Z" // in the names of files: they sort by age
+)
 
 // Keeper has a voter write backups to a directory of its own now and then, and keeps the newest. Every voter has one: the
 // loss of any host leaves others'.
@@ -41,21 +45,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 func (k *Keeper) look(ctx context.Context) error {
-	item, err := k.Backups.Store.Get(ctx, store.KeyCluster)
-	if err != nil || item.ModRevision == 0 {
-		return err
-	}
-	record, err := store.Unmarshal[store.Cluster](item.Value)
+	have, err := k.list()
 	if err != nil {
 		return err
 	}
-	every, kept := record.Snapshots()
-	have, err := k.list()
-	if err != nil || every == 0 {
-		return err
-	}
 	if len(have) > 0 {
-		if newest, err := os.Stat(have[len(have)-1]); err == nil && k.Backups.Now().Sub(newest.ModTime()) < every {
+		taken, _, _ := strings.Cut(filepath.Base(have[len(have)-1]), "-")
+		if at, err := time.Parse(backupTime, taken); err == nil && k.Backups.Now().Sub(at) < backupEvery {
 			return nil
 		}
 	}
@@ -64,7 +60,7 @@ func (k *Keeper) look(ctx context.Context) error {
 		return err
 	}
 	k.Log.Info("wrote a backup of the cluster's records", "file", path)
-	return k.prune(kept)
+	return k.prune()
 }
 
 // write writes a backup, reads it again to check it, and gives it its name then.
@@ -91,7 +87,7 @@ func (k *Keeper) write(ctx context.Context) (path string, err error) {
 	if err = errors.Join(err, part.Close()); err != nil {
 		return "", err
 	}
-	path = filepath.Join(k.Dir, fmt.Sprintf("%s-r%d.tar", m.Taken.Format("20060102T150405Z"), m.Revision))
+	path = filepath.Join(k.Dir, fmt.Sprintf("%s-r%d.tar", m.Taken.Format(backupTime), m.Revision))
 	return path, os.Rename(part.Name(), path)
 }
 
@@ -111,12 +107,12 @@ func (k *Keeper) list() ([]string, error) {
 	return have, err
 }
 
-func (k *Keeper) prune(kept int) error {
+func (k *Keeper) prune() error {
 	have, err := k.list()
 	if err != nil {
 		return err
 	}
-	for _, old := range have[:max(0, len(have)-max(kept, 1))] {
+	for _, old := range have[:max(0, len(have)-backupsKept)] {
 		err = errors.Join(err, os.Remove(old))
 	}
 	return err

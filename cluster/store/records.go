@@ -85,10 +85,6 @@ type Cluster struct {
 	Fresh bool `json:"fresh,omitempty"`
 	// Restored is the ID of the restore that these records come from, "" for none (join.Restore).
 	Restored string `json:"restored,omitempty"`
-	// SnapshotMillis is how often each voter writes a snapshot of the records, 0 for never, and SnapshotsKept how many of them
-	// it keeps. Nil is DefaultSnapshotEvery and DefaultSnapshotsKept.
-	SnapshotMillis *int64 `json:"snapshot_ms,omitempty"`
-	SnapshotsKept  *int   `json:"snapshots_kept,omitempty"`
 }
 
 // RosterRecord is a member of the cluster.

@@ -39,21 +39,3 @@ func (c Cluster) VoterGrace() time.Duration {
 	}
 	return time.Duration(*c.VoterGraceMillis) * time.Millisecond
 }
-
-// Where a cluster's record says nothing, voters keep a day of snapshots.
-const (
-	DefaultSnapshotEvery = time.Hour
-	DefaultSnapshotsKept = 24
-)
-
-// Snapshots is how often each voter writes a snapshot, 0 for never, and how many it keeps.
-func (c Cluster) Snapshots() (every time.Duration, kept int) {
-	every, kept = DefaultSnapshotEvery, DefaultSnapshotsKept
-	if c.SnapshotMillis != nil {
-		every = time.Duration(*c.SnapshotMillis) * time.Millisecond
-	}
-	if c.SnapshotsKept != nil {
-		kept = *c.SnapshotsKept
-	}
-	return every, kept
-}
