@@ -1,10 +1,12 @@
 package voter
 
 import (
+	"context"
 	"errors"
 	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/lease"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -33,14 +35,33 @@ func (r *relay) serve(_ any, stream grpc.ServerStream) error {
 		if server == nil || server.Leader() != server.MemberID() {
 			return status.Error(codes.FailedPrecondition, errNoLeader.Error())
 		}
-		renewed := &pb.LeaseLeasesResponse{Header: &pb.ResponseHeader{MemberId: uint64(server.MemberID())}}
-		for _, l := range asked.Leases {
-			if ttl, err := server.LeaseRenew(stream.Context(), lease.LeaseID(l.ID)); err == nil && ttl > 0 {
-				renewed.Leases = append(renewed.Leases, l)
-			}
+		renewed, err := renewHere(stream.Context(), server, asked.Leases)
+		if err != nil {
+			return err
 		}
 		if err := stream.SendMsg(renewed); err != nil {
 			return err
 		}
+	}
+}
+
+// renewHere renews leases at a server that leads. It is one of the server's own goroutines that does: the server waits for
+// those before it closes its database, and not for streams that outlive it.
+func renewHere(ctx context.Context, server *etcdserver.EtcdServer, asked []*pb.LeaseStatus) (*pb.LeaseLeasesResponse, error) {
+	done := make(chan *pb.LeaseLeasesResponse, 1)
+	server.GoAttach(func() {
+		renewed := &pb.LeaseLeasesResponse{Header: &pb.ResponseHeader{MemberId: uint64(server.MemberID())}}
+		for _, l := range asked {
+			if ttl, err := server.LeaseRenew(ctx, lease.LeaseID(l.ID)); err == nil && ttl > 0 {
+				renewed.Leases = append(renewed.Leases, l)
+			}
+		}
+		done <- renewed
+	})
+	select {
+	case renewed := <-done:
+		return renewed, nil
+	case <-server.StoppingNotify():
+		return nil, status.Error(codes.Unavailable, "the server stops")
 	}
 }

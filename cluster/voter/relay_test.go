@@ -3,11 +3,13 @@ package voter
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -66,6 +68,43 @@ func TestRelay(t *testing.T) {
 	if resp, err := again(keepAliveStream(t, client), lease.ID); err != nil || resp.TTL > 0 {
 		t.Errorf("a lease that was revoked: %v, %v", resp, err)
 	}
+}
+
+// TestRenewalsWhileStopping asks a leader to renew leases until it is gone: it answers or refuses, and its database is not
+// looked at any more once it is closed.
+func TestRenewalsWhileStopping(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	leader := c.form(t.Context())[0]
+	if err := c.control().EnsureAuth(t.Context(), c.hosts); err != nil {
+		t.Fatal(err)
+	}
+	client := c.client(c.tls(c.hostPair(c.hosts[1])), c.hosts[0].ClientURL())
+	granted, err := client.Grant(t.Context(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := &pb.LeaseLeasesResponse{Leases: slices.Repeat([]*pb.LeaseStatus{{ID: int64(granted.ID)}}, 1000)}
+	var asking sync.WaitGroup
+	begun := make(chan struct{}, 8)
+	for range cap(begun) {
+		stream, err := client.ActiveConnection().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, renewMethod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asking.Go(func() {
+			for n := 0; stream.SendMsg(asked) == nil && stream.RecvMsg(&pb.LeaseLeasesResponse{}) == nil; n++ {
+				if n == 0 {
+					begun <- struct{}{}
+				}
+			}
+		})
+	}
+	for range cap(begun) {
+		<-begun
+	}
+	leader.etcd.Server.HardStop()
+	leader.Close()
+	asking.Wait()
 }
 
 func keepAliveStream(t *testing.T, client *clientv3.Client) pb.Lease_LeaseKeepAliveClient {
