@@ -85,7 +85,6 @@ func assemble(ctx context.Context, h host, storage join.Storage, id join.Identit
 		}
 	}
 	a.manage()
-	a.seating, a.recovery = newSeating(a), newRecovery(a)
 	return a, nil
 }
 
@@ -172,6 +171,7 @@ func (a *agent) manage() {
 		containers: containers{systemd: a.runtimeName() == runtimeSystemd, find: exec.LookPath},
 	}
 	a.managers.assemble()
+	a.seating, a.recovery = newSeating(a), newRecovery(a)
 }
 
 // run does everything until ctx ends or something fails that another start may mend.

@@ -122,12 +122,13 @@ func (l *etcdSession) keepAlive(ctx context.Context, m *member, patience time.Du
 	if err := l.dial(m); err != nil {
 		return nil, err
 	}
+	end := l.line.end // the line itself may be another by the time that the answer is overdue
 	timeout := time.AfterFunc(patience, func() {
 		m.unanswered()
-		l.line.end()
+		end()
 	})
 	defer timeout.Stop()
-	defer context.AfterFunc(ctx, l.line.end)()
+	defer context.AfterFunc(ctx, end)()
 	if err := l.line.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.id)}); err != nil {
 		_, err = l.line.stream.Recv() // Send's error says only that the stream has ended; this one says why
 		return nil, err
