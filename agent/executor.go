@@ -43,6 +43,7 @@ type executor struct {
 	begun    reconcile.Started     // guarded by mu
 	unsaved  bool                  // begun has changed; guarded by mu
 	failures map[string]failure    // by unit; guarded by mu
+	working  map[string]bool       // units that are being started or stopped from here; guarded by mu
 	custody  custody               // guarded by mu
 }
 
@@ -82,7 +83,7 @@ func (e *executor) recall() {
 	if e.begun, err = e.started.load(); err != nil {
 		e.log.Warn("units that have exited are started once more", "err", err)
 	}
-	e.failures = map[string]failure{}
+	e.failures, e.working = map[string]failure{}, map[string]bool{}
 	e.custody = newCustody()
 }
 
@@ -229,6 +230,9 @@ func (e *executor) remember() {
 
 // states is what is reported of the units here: what the runtime says, and what keeps scheduled units from being there.
 func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
+	e.mu.Lock()
+	others := e.leftToOthers()
+	e.mu.Unlock()
 	observed, err := e.runtime.List(ctx)
 	if err != nil {
 		return nil, err
@@ -236,6 +240,7 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	e.checks.watch(ctx, observed)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	stillOthers := e.leftToOthers()
 	states := make([]store.UnitState, 0, len(observed))
 	loaded := make(map[string]bool, len(observed))
 	for _, s := range observed {
@@ -248,7 +253,7 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 			state.Reason = f.err.Error()
 		} else if why := e.custody.withheld[s.Name]; why != "" {
 			state.Sub, state.Reason = store.SubCutOff, why
-		} else if e.startedElsewise(s) {
+		} else if s.Active == "active" && others[s.Name] && stillOthers[s.Name] {
 			state.Reason = store.StartedElsewise
 		}
 		e.checks.tell(&state)
@@ -266,11 +271,19 @@ func (e *executor) states(ctx context.Context) ([]store.UnitState, error) {
 	return states, nil
 }
 
-// startedElsewise says whether a unit that shall only be loaded runs, and was not started from here. mu is held.
-func (e *executor) startedElsewise(s runtime.Status) bool {
-	if _, ours := e.begun[s.Name]; ours || s.Active != "active" || e.desired == nil {
-		return false
+// leftToOthers are the units that shall only be loaded, and that nothing here has started or is about to: who runs
+// afterwards was started by something else. What runs and is asked for this only then may have been stopped since. mu is
+// held.
+func (e *executor) leftToOthers() map[string]bool {
+	others := map[string]bool{}
+	if e.desired == nil {
+		return others
 	}
-	i := slices.IndexFunc(e.desired.Units, func(u store.ScheduledUnit) bool { return u.Name == s.Name && u.Instances == nil })
-	return i >= 0 && e.desired.Units[i].Desired == store.DesiredLoaded
+	for _, u := range e.desired.Units {
+		_, ours := e.begun[u.Name]
+		if u.Desired == store.DesiredLoaded && u.Instances == nil && !ours && !e.working[u.Name] {
+			others[u.Name] = true
+		}
+	}
+	return others
 }

@@ -124,6 +124,8 @@ func (w *workers) begin(ctx context.Context, tasks map[string][]reconcile.Task) 
 // do does a unit's tasks in order and stops at the first failure. It tells when it has made room, and lets others make
 // theirs before it starts the unit.
 func (e *executor) do(ctx context.Context, tasks []reconcile.Task, madeRoom func(), othersDid <-chan struct{}) error {
+	e.setWorking(tasks[0].Unit, true)
+	defer e.setWorking(tasks[0].Unit, false)
 	for _, t := range tasks {
 		if t.Kind == reconcile.Start {
 			await(ctx, othersDid, room)
@@ -142,6 +144,15 @@ func (e *executor) do(ctx context.Context, tasks []reconcile.Task, madeRoom func
 		e.mu.Unlock()
 	}
 	return nil
+}
+
+// setWorking notes that a unit is being worked on, or is no more.
+func (e *executor) setWorking(unit string, begins bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if delete(e.working, unit); begins {
+		e.working[unit] = true
+	}
 }
 
 // await returns when done is closed, d has passed or ctx ends.
