@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 
 	"github.com/musterhq/muster/agent/health"
 	"github.com/musterhq/muster/agent/runtime"
@@ -20,20 +19,23 @@ type checks struct {
 	processes process.Config // what commands run with
 	log       *slog.Logger
 
-	mu    sync.Mutex
+	// turn has room for who uses known. It may wait for the store, and others for it, until their contexts end.
+	turn  chan struct{}
 	known map[string]unitfile.File // by SHA-256; without options for one that asks for no check
 }
 
 func newChecks(f files, processes process.Config, log *slog.Logger) *checks {
-	c := &checks{files: f, processes: processes, log: log, known: map[string]unitfile.File{}}
+	c := &checks{files: f, processes: processes, log: log, turn: make(chan struct{}, 1), known: map[string]unitfile.File{}}
 	c.Checker = health.New(c.execute)
 	return c
 }
 
 // watch has those units asked that run and whose file says so.
 func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if c.take(ctx) != nil {
+		return
+	}
+	defer c.give()
 	known := make(map[string]unitfile.File, len(c.known))
 	var targets []health.Target
 	for _, s := range observed {
@@ -60,7 +62,7 @@ func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
 	c.Watch(ctx, targets)
 }
 
-// file is the unit file with a hash, if there is a health check in it. mu is held.
+// file is the unit file with a hash, if there is a health check in it. It is the caller's turn.
 func (c *checks) file(ctx context.Context, unit, hash string) (unitfile.File, error) {
 	if file, ok := c.known[hash]; ok {
 		return file, nil
@@ -76,6 +78,17 @@ func (c *checks) file(ctx context.Context, unit, hash string) (unitfile.File, er
 	return file, nil
 }
 
+func (c *checks) take(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *checks) give() { <-c.turn }
+
 // tell adds to a state what is known of the unit's health.
 func (c *checks) tell(state *store.UnitState) {
 	s := c.Of(state.Name)
@@ -86,9 +99,11 @@ func (c *checks) tell(state *store.UnitState) {
 
 // execute is health.Exec.
 func (c *checks) execute(ctx context.Context, t health.Target, words []string) (string, error) {
-	c.mu.Lock()
+	if err := c.take(ctx); err != nil {
+		return "", err
+	}
 	file, err := c.file(ctx, t.Unit, t.File)
-	c.mu.Unlock()
+	c.give()
 	if err != nil {
 		return "", err
 	}

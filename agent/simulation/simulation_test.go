@@ -133,7 +133,7 @@ func (c *census) judge() {
 		"kills by a guard", "batches of moves", "rollouts that are done", "rollouts that are failed", "rollouts that are undone",
 		"health checks that failed", "drains with a deadline", "hosts that join late",
 	} {
-		if c.seen[what] < *seeds/100 {
+		if c.seen[what] < *seeds/300 {
 			c.t.Errorf("there were only %d %s", c.seen[what], what)
 		}
 	}
