@@ -263,9 +263,12 @@ func TestReplacesHostsThatWereToldTooMuch(t *testing.T) {
 func crashAt(w *world, name string) *bomb {
 	w.t.Helper()
 	b := newBomb(1, w)
-	_, _ = Up(w.t.Context(), w.deps(b), Options{Timeout: 100 * time.Millisecond, Confirm: agree, CrashPoint: func(at string) {
+	ctx, end := context.WithCancel(w.t.Context()) // what a dead process would wait for is of no interest
+	defer end()
+	_, _ = Up(ctx, w.deps(b), Options{Timeout: 10 * time.Second, Confirm: agree, CrashPoint: func(at string) {
 		if strings.HasPrefix(at, name) {
 			b.point(at)
+			end()
 		}
 	}})
 	if !b.dead || b.err != nil {
