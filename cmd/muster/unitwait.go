@@ -73,8 +73,8 @@ func wants(desired store.Desired, good ...string) func([]api.UnitStatus) verdict
 			case e.Desired != string(desired):
 				return onItsWay
 			case slices.Contains(good, e.State):
-			case e.State == api.UnitFailed, desired == store.DesiredLoaded && e.State == api.UnitRunning:
-				all = missed // what something on the host started is not stopped
+			case e.State == api.UnitFailed:
+				all = missed
 			default:
 				return onItsWay
 			}
@@ -93,6 +93,8 @@ type waiting struct {
 
 	astray    map[string]time.Time // since when the cluster wants something else of a unit than the goal
 	overtaken map[string]string    // what somebody else has told the cluster of a unit since
+	goingOn   map[string]time.Time // since when a unit that is to stop runs because something on its host started it
+	kept      map[string]bool      // units that have gone on so for long
 }
 
 // words is what there is to say of a unit.
@@ -117,6 +119,8 @@ const (
 	watchPause = 200 * time.Millisecond
 	// dwell is how long a unit must have stayed on its way for the same reason before that is worth telling.
 	dwell = 2 * time.Second
+	// patience is how long what a host says of a unit may be older than what it has just done with it.
+	patience = 3 * dwell
 )
 
 // waitUnits waits until all units have reached the goal or missed it, at most for timeout if that is not 0.
@@ -124,6 +128,7 @@ func waitUnits(ctx context.Context, f fleet, tell func(change), names []string, 
 	w := &waiting{
 		goal: g, tell: tell, names: names, last: map[string][]api.UnitStatus{}, words: map[string]words{},
 		astray: map[string]time.Time{}, overtaken: map[string]string{},
+		goingOn: map[string]time.Time{}, kept: map[string]bool{},
 	}
 	bounded, cancel := context.WithCancel(ctx)
 	if timeout > 0 {
@@ -216,25 +221,38 @@ func (w *waiting) done() bool {
 }
 
 func (w *waiting) judge(name string) verdict {
-	if w.overtaken[name] != "" {
+	if w.overtaken[name] != "" || w.kept[name] {
 		return missed
 	}
 	return w.goal.judge(w.last[name])
 }
 
-// follow notes since when the cluster has wanted something else of a unit. Who answers may only not have heard yet.
+// follow notes since when the cluster has wanted something else of a unit, or something on its host keeps it running. Who
+// answers may only not have heard yet.
 func (w *waiting) follow(name string, now time.Time) {
 	other := func(e api.UnitStatus) bool { return w.goal.desired != "" && e.Desired != string(w.goal.desired) }
-	if !slices.ContainsFunc(w.last[name], other) {
-		delete(w.astray, name)
-	} else if _, since := w.astray[name]; !since {
-		w.astray[name] = now
+	keepsOn := func(e api.UnitStatus) bool {
+		return w.goal.desired == store.DesiredLoaded && e.Desired == string(store.DesiredLoaded) && e.State == api.UnitRunning
+	}
+	since(w.astray, name, now, slices.ContainsFunc(w.last[name], other))
+	since(w.goingOn, name, now, slices.ContainsFunc(w.last[name], keepsOn) && w.goal.judge(w.last[name]) != reached)
+}
+
+// since notes when something began, as long as it goes on.
+func since(began map[string]time.Time, name string, now time.Time, goesOn bool) {
+	if !goesOn {
+		delete(began, name)
+	} else if _, known := began[name]; !known {
+		began[name] = now
 	}
 }
 
 // ask finds out whether somebody else has told the cluster something else of units that have been astray for a while.
 func (w *waiting) ask(ctx context.Context, f fleet, now time.Time) {
 	for _, name := range w.names {
+		if began, on := w.goingOn[name]; on && now.Sub(began) >= patience {
+			w.kept[name] = true
+		}
 		if since, astray := w.astray[name]; !astray || now.Sub(since) < dwell || w.overtaken[name] != "" {
 			continue
 		}
@@ -345,11 +363,10 @@ func (w *waiting) result(timeout time.Duration) error {
 // whyMissed says why units will not get to their goal, and what to do.
 func (w *waiting) whyMissed(bad []string) (text, hint string) {
 	first := bad[0]
-	running := func(e api.UnitStatus) bool { return e.State == api.UnitRunning }
 	switch {
 	case w.overtaken[first] != "":
 		return fmt.Sprintf("%s is to be %s: somebody else has changed it meanwhile", first, w.overtaken[first]), "agree with them, and run it again"
-	case w.goal.desired == store.DesiredLoaded && slices.ContainsFunc(w.last[first], running):
+	case w.kept[first]:
 		return fmt.Sprintf("%s goes on: it is only loaded, and something on its host has started it", first),
 			"stop the timer, the socket or the unit that starts it, or take it off its host: `muster units unload " + first + "`"
 	}
