@@ -125,7 +125,7 @@ func TestStrictCutOff(t *testing.T) {
 		w.hosts[2].conn.Cut()
 		time.Sleep(simLease - time.Second)
 		w.expect("it stops before the session ends", "1: cache.service", "2:")
-		states, err := w.hosts[2].states(t)
+		states, err := w.hosts[2].states(w.t)
 		if err != nil || len(states) != 1 || states[0].Sub != store.SubCutOff || !strings.Contains(states[0].Reason, "no contact with the store since") {
 			t.Errorf("the host says %+v, %v", states, err)
 		}
