@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/musterhq/muster/agent/health"
 	"github.com/musterhq/muster/agent/runtime"
@@ -19,23 +20,20 @@ type checks struct {
 	processes process.Config // what commands run with
 	log       *slog.Logger
 
-	// turn has room for who uses known. It may wait for the store, and others for it, until their contexts end.
-	turn  chan struct{}
+	mu    sync.Mutex
 	known map[string]unitfile.File // by SHA-256; without options for one that asks for no check
 }
 
 func newChecks(f files, processes process.Config, log *slog.Logger) *checks {
-	c := &checks{files: f, processes: processes, log: log, turn: make(chan struct{}, 1), known: map[string]unitfile.File{}}
+	c := &checks{files: f, processes: processes, log: log, known: map[string]unitfile.File{}}
 	c.Checker = health.New(c.execute)
 	return c
 }
 
 // watch has those units asked that run and whose file says so.
 func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
-	if c.take(ctx) != nil {
-		return
-	}
-	defer c.give()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	known := make(map[string]unitfile.File, len(c.known))
 	var targets []health.Target
 	for _, s := range observed {
@@ -45,7 +43,7 @@ func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
 		file, seen := known[s.RunningHash] // by another instance
 		if !seen {
 			var err error
-			if file, err = c.file(ctx, s.Name, s.RunningHash); err != nil {
+			if file, err = c.file(s.Name, s.RunningHash); err != nil {
 				c.log.Debug("cannot tell whether a unit has a health check", "unit", s.Name, "err", err)
 				continue
 			}
@@ -62,12 +60,13 @@ func (c *checks) watch(ctx context.Context, observed []runtime.Status) {
 	c.Watch(ctx, targets)
 }
 
-// file is the unit file with a hash, if there is a health check in it. It is the caller's turn.
-func (c *checks) file(ctx context.Context, unit, hash string) (unitfile.File, error) {
+// file is the unit file with a hash, if there is a health check in it. What runs here is on disk, and the store is not
+// asked: who looks after units must not wait for it. mu is held.
+func (c *checks) file(unit, hash string) (unitfile.File, error) {
 	if file, ok := c.known[hash]; ok {
 		return file, nil
 	}
-	content, err := c.files.get(ctx, hash)
+	content, err := c.files.kept(hash)
 	if err != nil {
 		return unitfile.File{}, err
 	}
@@ -77,17 +76,6 @@ func (c *checks) file(ctx context.Context, unit, hash string) (unitfile.File, er
 	}
 	return file, nil
 }
-
-func (c *checks) take(ctx context.Context) error {
-	select {
-	case c.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (c *checks) give() { <-c.turn }
 
 // tell adds to a state what is known of the unit's health.
 func (c *checks) tell(state *store.UnitState) {
@@ -99,11 +87,9 @@ func (c *checks) tell(state *store.UnitState) {
 
 // execute is health.Exec.
 func (c *checks) execute(ctx context.Context, t health.Target, words []string) (string, error) {
-	if err := c.take(ctx); err != nil {
-		return "", err
-	}
-	file, err := c.file(ctx, t.Unit, t.File)
-	c.give()
+	c.mu.Lock()
+	file, err := c.file(t.Unit, t.File)
+	c.mu.Unlock()
 	if err != nil {
 		return "", err
 	}

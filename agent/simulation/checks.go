@@ -122,13 +122,16 @@ func (c *checks) schedules() {
 		units := slices.Collect(entry.Record.Each())
 		for _, u := range units {
 			r := c.rulesOf(u)
-			cpu, memory = cpu+r.MilliCPU, memory+r.Memory
 			if other, twice := on[u.Name]; twice && !r.Global {
 				c.fail("%s is scheduled on %s and on %s", u.Name, other, m.host.Name)
 			}
 			on[u.Name] = m.host.Name
+			if u.Leaving != 0 {
+				continue // it has lost its place, and is there so that nobody else runs it yet
+			}
+			cpu, memory = cpu+r.MilliCPU, memory+r.Memory
 			for _, v := range units {
-				if v.Name != u.Name && c.conflict(r, v.Name) {
+				if v.Name != u.Name && v.Leaving == 0 && c.conflict(r, v.Name) {
 					c.fail("%s conflicts with %s, and both are scheduled on %s", u.Name, v.Name, m.host.Name)
 				}
 			}

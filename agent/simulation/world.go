@@ -117,7 +117,7 @@ func (w *world) drive(until time.Duration) {
 	defer timer.Stop()
 	w.touched = true
 	for w.result.Failure == "" && !w.over && w.elapsed() < until {
-		if w.touched {
+		for w.touched { // nothing happens before all processes have come to rest
 			synctest.Wait()
 			w.touched = false
 			w.collect()
