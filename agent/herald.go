@@ -94,7 +94,9 @@ func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, e
 		return 0, ctx.Err()
 	}
 	h.mu.Lock()
-	record := store.HostRecord{Facts: h.facts, HoldMillis: h.hold, Left: maps.Clone(h.left), Troubles: h.troubles()}
+	record := store.HostRecord{
+		Facts: h.facts, HoldMillis: h.hold, StopsCutOff: true, Left: maps.Clone(h.left), Troubles: h.troubles(),
+	}
 	h.mu.Unlock()
 	data, err := store.Marshal(record)
 	if err != nil {

@@ -30,6 +30,7 @@ func (v View) Snapshot(rules map[string]unitfile.Requirements, now time.Time) sc
 		s.Hosts = append(s.Hosts, schedule.Host{
 			ID: h.ID, Name: h.Name, Provider: h.Provider, State: state, Labels: h.Labels,
 			MilliCPU: int64(facts.CPUs) * 1000, Memory: facts.MemoryBytes, Holds: v.Hosts[h.ID].Record.HoldMillis > 0,
+			StopsCutOff: v.Hosts[h.ID].Record.StopsCutOff,
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {

@@ -106,8 +106,8 @@ func (w *world) whyUnfit(u *unit, h *Host) string {
 		return "MachineID does not name host " + nameOf(h)
 	case !metadataFits(r.Metadata, h):
 		return "host " + nameOf(h) + " " + missingLabel(r.Metadata, h)
-	case unholding(u.Unit, h):
-		return "host " + nameOf(h) + " " + cannotHold
+	case unholding(u.Unit, h) != "":
+		return "host " + nameOf(h) + " " + unholding(u.Unit, h)
 	case unspreadable(u.Unit, h):
 		return "host " + nameOf(h) + " has no label " + r.Spread + ", over which it is spread"
 	}

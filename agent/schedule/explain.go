@@ -82,7 +82,7 @@ var filters = []filter{
 	{"ready", (*explainer).unready},
 	{"MachineID", (*explainer).notNamed},
 	{"MachineMetadata", (*explainer).unlabelled},
-	{"Singleton", (*explainer).unholding},
+	{"Singleton, OnPartition", (*explainer).unholding},
 	{"Spread", (*explainer).unspread},
 	{"MachineOf", (*explainer).apart},
 	{"Replaces", (*explainer).replacers},
@@ -161,10 +161,7 @@ func (x *explainer) unlabelled(at int32) string {
 }
 
 func (x *explainer) unholding(at int32) string {
-	if !unholding(x.unit.Unit, x.hosts[at].Host) {
-		return ""
-	}
-	return cannotHold
+	return unholding(x.unit.Unit, x.hosts[at].Host)
 }
 
 func (x *explainer) unspread(at int32) string {

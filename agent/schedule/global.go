@@ -5,9 +5,10 @@ import "slices"
 // GlobalHosts returns where global units shall run: for each, the IDs of its hosts, sorted. Call it with the snapshot
 // that After returns.
 //
-// A global unit runs on every host that has its metadata, unless a unit placed there conflicts with it or leaves it no
-// room, or a global unit before it by name. Hosts in any state are included: what a lost host runs, if it runs at all, is
-// not known here, and taking its global units off its schedule would only stop and start them when it comes back.
+// A global unit runs on every host that has its metadata and keeps what it asks of hosts that are cut off, unless a unit
+// placed there conflicts with it or leaves it no room, or a global unit before it by name. Hosts in any state are
+// included: what a lost host runs, if it runs at all, is not known here, and taking its global units off its schedule
+// would only stop and start them when it comes back.
 func GlobalHosts(s Snapshot) map[string][]string {
 	result := make(map[string][]string)
 	if !slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Requirements.Global }) {
@@ -34,11 +35,16 @@ func GlobalHosts(s Snapshot) map[string][]string {
 
 // admitGlobal counts a global unit on a host if it may run there.
 func (w *world) admitGlobal(u *unit, at int32) bool {
-	if u.refused != "" || !metadataFits(u.Requirements.Metadata, w.hosts[at].Host) || w.closed(at, u) {
+	if h := w.hosts[at].Host; u.refused != "" || !suitsGlobal(u, h) || w.closed(at, u) {
 		return false
 	}
 	w.restrict(u, at, 1)
 	return true
+}
+
+// suitsGlobal says whether a global unit may be on a host, whatever else is there.
+func suitsGlobal(u *unit, h *Host) bool {
+	return metadataFits(u.Requirements.Metadata, h) && unholding(u.Unit, h) == ""
 }
 
 // assumeGlobals takes it for granted that each global unit that others follow runs wherever its metadata is, until
@@ -49,7 +55,7 @@ func (w *world) assumeGlobals() {
 			continue
 		}
 		for n := range w.hosts {
-			if metadataFits(g.Requirements.Metadata, w.hosts[n].Host) {
+			if suitsGlobal(g, w.hosts[n].Host) {
 				w.globalOn[globalHost{g, int32(n)}] = true
 			}
 		}

@@ -294,3 +294,30 @@ func TestPatternsOfReplicas(t *testing.T) {
 		}
 	}
 }
+
+// TestStopsCutOff: only hosts that say that they stop units of OnPartition=stop get some, and global ones run there alone.
+func TestStopsCutOff(t *testing.T) {
+	hosts := trio()
+	hosts[1].StopsCutOff = true
+	s := Snapshot{Hosts: hosts, Placed: map[string]string{"a": id("n1")}, Units: []Unit{
+		{Name: "a", Requirements: rules{StopCutOff: true}}, {Name: "every", Requirements: rules{StopCutOff: true, Global: true}},
+	}}
+	var got []string
+	for _, d := range Decide(s) {
+		got = append(got, render(s, d))
+	}
+	want := []string{"move a from n1 to n2: host n1 " + cannotStop + "; the only host that fits"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(map[string][]string{"every": {id("n2")}}, GlobalHosts(s)); d != "" {
+		t.Error(d)
+	}
+	s.Hosts[1].StopsCutOff = false
+	if ds := Decide(s); len(ds) != 1 || !strings.HasSuffix(ds[0].Reason, "none of 3 hosts fits: 3 without what OnPartition=stop needs") {
+		t.Errorf("%+v", ds)
+	}
+	if r := Explain(s, "a")[0]; r.Fits || r.Reason != cannotStop {
+		t.Errorf("%+v", r)
+	}
+}

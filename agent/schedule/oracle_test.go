@@ -188,9 +188,10 @@ func valueOf(key string, h Host) (string, bool) {
 	return value, ok
 }
 
-// promises says whether a host can have a unit that may run only once.
+// promises says whether a host can have a unit that may run only once, or not while the host is cut off.
 func (o *oracle) promises(u Unit, h Host) bool {
-	return h.Holds || !u.Requirements.Strict || !o.is("Strict")
+	return (h.Holds || !u.Requirements.Strict || !o.is("Strict")) &&
+		(h.StopsCutOff || !u.Requirements.StopCutOff || !o.is("OnPartition"))
 }
 
 // holds says whether a host has what some units reserve.

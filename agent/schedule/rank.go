@@ -74,6 +74,9 @@ func (w *world) poolOf(u *unit) *pool {
 	if u.Requirements.Strict {
 		w.key = append(w.key, 0, 0, 0)
 	}
+	if u.Requirements.StopCutOff {
+		w.key = append(w.key, 0, 0, 0, 0)
+	}
 	p := w.pools[string(w.key)]
 	if p == nil {
 		p = &pool{number: int32(len(w.pools)), hosts: w.matching(u, globals)}
@@ -112,7 +115,7 @@ func (w *world) matching(u *unit, globals []*unit) []int32 {
 	}
 	var hosts []int32
 	for _, n := range candidates {
-		if h := w.hosts[n].Host; !metadataFits(u.Requirements.Metadata, h) || unspreadable(u.Unit, h) || unholding(u.Unit, h) {
+		if h := w.hosts[n].Host; !metadataFits(u.Requirements.Metadata, h) || unspreadable(u.Unit, h) || unholding(u.Unit, h) != "" {
 			continue
 		}
 		if !slices.ContainsFunc(globals, func(g *unit) bool { return !w.globalOn[globalHost{g, n}] }) {

@@ -43,10 +43,19 @@ func refused(u *Unit) string {
 	return ""
 }
 
-// unholding says whether a host cannot promise what Singleton=strict of a unit asks for.
-func unholding(u *Unit, h *Host) bool { return u.Requirements.Strict && !h.Holds }
+// unholding says why a host cannot promise what a unit asks of hosts that are cut off, after its name, "" if it can.
+func unholding(u *Unit, h *Host) string {
+	switch {
+	case u.Requirements.Strict && !h.Holds:
+		return cannotHold
+	case u.Requirements.StopCutOff && !h.StopsCutOff:
+		return cannotStop
+	}
+	return ""
+}
 
-// cannotHold is why, after the host's name.
+const cannotStop = "cannot promise that a unit of OnPartition=stop is stopped there when it is cut off: its musterd is too old"
+
 const cannotHold = "cannot promise that a unit of Singleton=strict ends in time: its musterd is too old, or has no guard there"
 
 // idMatches says whether a MachineID means the host: the whole ID, or its first 8 characters.

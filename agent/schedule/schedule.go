@@ -56,7 +56,8 @@ type Host struct {
 	MilliCPU int64
 	Memory   int64
 
-	Holds bool // it keeps what Singleton=strict promises; units of that kind go to no other
+	Holds       bool // it keeps what Singleton=strict promises; units of that kind go to no other
+	StopsCutOff bool // likewise OnPartition=stop
 }
 
 // Unit is something to place. Units whose desired state is inactive are not part of a snapshot.

@@ -135,6 +135,14 @@ func (w *world) whyNotWithPeers(u *unit) string {
 	return where + w.whyClosed(u, leader.at)
 }
 
+// promise is what hosts that are cut off must promise for a unit.
+func (u *unit) promise() string {
+	if u.Requirements.Strict {
+		return "Singleton=strict"
+	}
+	return "OnPartition=stop"
+}
+
 // whyNoneFits counts the hosts by the first rule that closes each.
 func (w *world) whyNoneFits(u *unit) string {
 	var lost, held, unlabelled, unable, unspread, apart, replacers, rivals, full int
@@ -148,7 +156,7 @@ func (w *world) whyNoneFits(u *unit) string {
 			held++
 		case !metadataFits(u.Requirements.Metadata, h.Host):
 			unlabelled++
-		case unholding(u.Unit, h.Host):
+		case unholding(u.Unit, h.Host) != "":
 			unable++
 		case unspreadable(u.Unit, h.Host):
 			unspread++
@@ -175,7 +183,7 @@ func (w *world) whyNoneFits(u *unit) string {
 		{lost, "lost"},
 		{held, "cordoned or drained"},
 		{unlabelled, "without " + wanted},
-		{unable, "without what Singleton=strict needs"},
+		{unable, "without what " + u.promise() + " needs"},
 		{unspread, "without the label " + u.Requirements.Spread + ", over which it is spread"},
 		{apart, "without " + strings.Join(u.Requirements.MachineOf, ", ")},
 		{replacers, "with units that replace it"},

@@ -49,7 +49,10 @@ func TestMuster(t *testing.T) {
 			name: "an instance that is strict", unit: "db@1.service", text: "Singleton=strict\nSpread=host\n",
 			want: unitfile.Muster{Strict: true}, rules: unitfile.Requirements{Strict: true, Spread: "host"},
 		},
-		{name: "stop", unit: "a.service", text: "OnPartition=stop\n", want: unitfile.Muster{StopCutOff: true}},
+		{
+			name: "stop", unit: "a.service", text: "OnPartition=stop\n", want: unitfile.Muster{StopCutOff: true},
+			rules: unitfile.Requirements{StopCutOff: true},
+		},
 		{
 			name: "http", unit: "web@2.service", text: "HealthCheck=http://127.0.0.1:80%i/health\n",
 			want: unitfile.Muster{HealthCheck: check("http", "http://127.0.0.1:802/health")},

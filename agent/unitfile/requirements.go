@@ -26,6 +26,8 @@ type Requirements struct {
 	Memory   int64 // of the host's kept for it, in bytes; 0 for none
 	Priority int   // the higher is placed first; nothing is moved for it
 	Strict   bool  // Singleton=strict: only hosts that can promise not to run it too long may have it
+	// StopCutOff is OnPartition=stop, without Strict: only hosts that stop it when they are cut off may have it.
+	StopCutOff bool
 }
 
 // xFleet is the section that fleet added.
@@ -65,7 +67,7 @@ func (f File) Replaces() bool {
 func (r *ruler) beyond(f File) {
 	x := f.readMuster(r.unit)
 	r.Spread, r.MilliCPU, r.Memory, r.Priority = x.rules.Spread, x.rules.MilliCPU, x.rules.Memory, x.rules.Priority
-	r.Strict = x.muster.Strict
+	r.Strict, r.StopCutOff = x.muster.Strict, x.muster.StopCutOff && !x.muster.Strict
 	r.problems = append(r.problems, x.problems...)
 	for _, pair := range [][2]string{
 		{"Replicas", "Global"},
