@@ -65,6 +65,7 @@ type smallFleet struct {
 	units    map[string]api.Unit
 	orders   map[string]string // by host ID
 	rollouts []api.Rollout
+	turned   []string // the verbs of rollouts that it was told, with their units
 }
 
 // newSmallFleet makes a cluster that has units: NAME, or NAME STATE for one that is not inactive.
@@ -192,7 +193,10 @@ func (f *smallFleet) ChangeRollout(_ context.Context, unit, verb string) error {
 	defer f.mu.Unlock()
 	for i, r := range f.rollouts {
 		if r.Unit == unit {
-			f.rollouts[i].Paused = verb == api.RolloutPause
+			f.turned = append(f.turned, verb+" "+unit)
+			if f.rollouts[i].Paused = verb == api.RolloutPause; verb == api.RolloutUndo {
+				f.rollouts[i].Phase = "undone"
+			}
 			return nil
 		}
 	}

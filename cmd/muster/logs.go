@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -64,7 +65,7 @@ func (c *cli) readLog(o api.LogOptions) *cobra.Command {
 	flags.IntVarP(&o.Lines, "lines", "n", o.Lines, "how many of the last lines to show, -1 for all; with --since all")
 	// Here -f follows, as people expect of logs. A flag of the same name without a letter frees it from the global one.
 	flags.StringVar(&c.file, "file", defaultCluster(), "cluster `FILE` (environment: MUSTER_FILE)")
-	flags.BoolVarP(&o.Follow, "follow", "f", false, "go on with what is printed later")
+	flags.BoolVarP(&o.Follow, "follow", "f", false, "go on with what is printed later, on whatever host the unit is then")
 	flags.StringVar(&since, "since", "", "nothing older than this `TIME`: 10m, 15:04, today, 2006-01-02, '2006-01-02 15:04:05', RFC 3339")
 	flags.StringVarP(&o.Priority, "priority", "p", "", "nothing less severe than this `LEVEL`: emerg, alert, crit, err, warning, notice, info, debug")
 	flags.StringVarP(&o.Output, "output", "o", o.Output, "`FORMAT` of lines: cat, short, short-iso or json")
@@ -79,11 +80,17 @@ func (c *cli) showLog(ctx context.Context, name string, o api.LogOptions) error 
 	if err != nil {
 		return err
 	}
+	show := f.Logs
+	if o.Follow {
+		show = func(ctx context.Context, name string, o api.LogOptions, w io.Writer) error {
+			return c.followLog(ctx, f, name, o, w)
+		}
+	}
 	if isTerminal(c.out) { // which units that are somebody else's could command
 		text := &plainText{to: c.out}
-		err = errors.Join(f.Logs(ctx, name, o, text), text.Flush())
+		err = errors.Join(show(ctx, name, o, text), text.Flush())
 	} else {
-		err = f.Logs(ctx, name, o, c.out)
+		err = show(ctx, name, o, c.out)
 	}
 	if o.Follow && errors.Is(err, context.Canceled) {
 		return nil // ^C is how following ends

@@ -53,6 +53,9 @@ func (c *cli) rolloutStatusCommand() *cobra.Command {
 		Args:              takes(0, 1, "the name of a unit"),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if watch && wait {
+				return usage("use one of them", "--watch goes on for ever, --wait ends")
+			}
 			unit := ""
 			if len(args) > 0 {
 				names, err := matchUnits(args, nil)
@@ -82,7 +85,6 @@ func (c *cli) rolloutStatusCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with every change")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is over; status 1 if it was rolled back or is paused")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
-	cmd.MarkFlagsMutuallyExclusive("watch", "wait")
 	return cmd
 }
 
