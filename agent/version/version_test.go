@@ -1,11 +1,11 @@
-package update_test
+package version_test
 
 import (
 	"testing"
 
 	"pgregory.net/rapid"
 
-	"github.com/musterhq/muster/agent/update"
+	"github.com/musterhq/muster/agent/version"
 )
 
 // Versions from the oldest to the newest; those in one row are equal.
@@ -36,7 +36,7 @@ func TestCompare(t *testing.T) {
 			for _, a := range row {
 				for _, b := range other {
 					want := min(1, max(-1, i-j))
-					if got := update.Compare(a, b); got != want {
+					if got := version.Compare(a, b); got != want {
 						t.Errorf("Compare(%q, %q) = %d, want %d", a, b, got, want)
 					}
 				}
@@ -45,13 +45,13 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestValidVersion(t *testing.T) {
+func TestValid(t *testing.T) {
 	for s, want := range map[string]bool{
 		"1": true, "v1.2.3": true, "2026.11.3": true, "1.0.0-rc.1+b": true,
 		"": false, "dev": false, "1..2": false, "1.0-": false, "../1": false, "1.0/2": false, "1.0 ": false, "1.0-é": false,
 	} {
-		if got := update.ValidVersion(s); got != want {
-			t.Errorf("ValidVersion(%q) = %v", s, got)
+		if got := version.Valid(s); got != want {
+			t.Errorf("Valid(%q) = %v", s, got)
 		}
 	}
 }
@@ -61,10 +61,10 @@ func TestCompareOrders(t *testing.T) {
 	gen := rapid.StringMatching(`v?[0-9a-c.+-]{0,8}`)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := gen.Draw(t, "a"), gen.Draw(t, "b"), gen.Draw(t, "c")
-		if update.Compare(a, b) != -update.Compare(b, a) {
+		if version.Compare(a, b) != -version.Compare(b, a) {
 			t.Fatalf("%q and %q are not ordered the same from both sides", a, b)
 		}
-		if update.Compare(a, b) <= 0 && update.Compare(b, c) <= 0 && update.Compare(a, c) > 0 {
+		if version.Compare(a, b) <= 0 && version.Compare(b, c) <= 0 && version.Compare(a, c) > 0 {
 			t.Fatalf("%q <= %q <= %q, yet not %q <= %q", a, b, c, a, c)
 		}
 	})
