@@ -2,8 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"path/filepath"
+	"syscall"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -12,6 +16,7 @@ import (
 	"github.com/musterhq/muster/agent/keys"
 	"github.com/musterhq/muster/agent/keysapi"
 	"github.com/musterhq/muster/agent/locksmith"
+	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -61,7 +66,34 @@ func (a *agent) serveKeys(ctx context.Context, k apps) error {
 		}
 		g.Go(func() error { return gw.Keep(ctx, at.String(), policy, report) })
 	}
+	a.serveBridge(ctx, g, gw)
 	return g.Wait()
+}
+
+// serveBridge serves the keys to containers too, where the host's settings say so.
+func (a *agent) serveBridge(ctx context.Context, g *errgroup.Group, gw *gateway.Gateway) {
+	settings, err := readSettings[join.Keys](filepath.Join(a.root, join.KeysPath))
+	if err == nil {
+		err = settings.Validate()
+	}
+	if err != nil {
+		a.managers.herald.ailing("keys for containers", fmt.Errorf("cannot use the settings: %w", err))
+		return
+	}
+	if settings.Bridge == "" {
+		return
+	}
+	policy := gateway.Policy{Bridged: true, Grants: settings.Grants, Names: append(gateway.LocalNames(), a.self.Name)}
+	report := func(err error) {
+		if a.listen.IsLoopback() && errors.Is(err, syscall.EADDRINUSE) {
+			err = nil // another host of this machine serves the same keys there
+		}
+		if err != nil {
+			a.log.Warn("containers of this host cannot reach the keys", "err", err)
+		}
+		a.managers.herald.ailing("keys for containers", err)
+	}
+	g.Go(func() error { return gw.KeepBridge(ctx, settings.Bridge, policy, report) })
 }
 
 // keysAddresses are where programs of this host reach the keys: its loopback address, at the ports that etcd has. A host

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,24 +28,14 @@ const fleetGroup = "fleet"
 
 // readFleetSettings reads a file that need not be there.
 func readFleetSettings(path string) (join.Fleet, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return join.Fleet{}, nil
+	s, err := readSettings[join.Fleet](path)
+	if err == nil && s.Listen != "" {
+		if _, _, err = s.Address(); err != nil {
+			err = fmt.Errorf("%s: listen: %w", path, err)
+		}
 	}
 	if err != nil {
-		return join.Fleet{}, fmt.Errorf("cannot read the settings of fleet's API: %w", err)
-	}
-	var s join.Fleet
-	d := json.NewDecoder(strings.NewReader(string(data)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return join.Fleet{}, fmt.Errorf("cannot use the settings of fleet's API in %s: %w", path, err)
-	}
-	if s.Listen == "" {
-		return s, nil
-	}
-	if _, _, err := s.Address(); err != nil {
-		return join.Fleet{}, fmt.Errorf("cannot use the settings of fleet's API in %s: listen: %w", path, err)
+		return join.Fleet{}, fmt.Errorf("cannot use the settings of fleet's API: %w", err)
 	}
 	return s, nil
 }

@@ -13,6 +13,24 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
+// readSettings reads a file that need not be there. It must have nothing that T does not know.
+func readSettings[T any](path string) (T, error) {
+	var s, none T
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, nil
+	}
+	if err != nil {
+		return none, err
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return none, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
 // lastSchedule is the schedule that this host saw last, kept on disk for a start without the store.
 type lastSchedule struct{ path string }
 

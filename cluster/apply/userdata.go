@@ -63,14 +63,25 @@ func document(deps Deps, host spec.Host, config join.Config) (cloudconfig.Docume
 
 // settings are the files that musterd reads beside its configuration: none, unless the cluster file asks for something.
 func settings(s spec.Spec) ([]cloudconfig.File, error) {
-	if s.Fleet == (join.Fleet{}) {
-		return nil, nil
+	var files []cloudconfig.File
+	for _, f := range []struct {
+		path    string
+		none    bool
+		content any
+	}{
+		{join.FleetPath, s.Fleet == (join.Fleet{}), s.Fleet},
+		{join.KeysPath, s.Keys.Equal(join.Keys{}), s.Keys},
+	} {
+		if f.none {
+			continue
+		}
+		text, err := json.Marshal(f.content)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, cloudconfig.NewFile(f.path, append(text, '\n'), "0644"))
 	}
-	text, err := json.Marshal(s.Fleet)
-	if err != nil {
-		return nil, err
-	}
-	return []cloudconfig.File{cloudconfig.NewFile(join.FleetPath, append(text, '\n'), "0644")}, nil
+	return files, nil
 }
 
 // madeByUp stands for what only a run of Up can know.

@@ -16,6 +16,7 @@ type clusterFile struct {
 	Rebalance int           `yaml:"rebalance" jsonschema:"default=5,minimum=0,maximum=100,description=How many of the units\\, in percent and at least one\\, may move at a time to even out the load when hosts join. The next ones move when these run again. 0: none move."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
 	Fleet     fleetFile     `yaml:"fleet" jsonschema:"description=fleet's API beside the unix socket of every host. Hosts made before keep what they were told."`
+	Keys      keysFile      `yaml:"keys" jsonschema:"description=Who\\, beside programs of every host itself\\, reaches the keys that all hosts share. Hosts made before keep what they were told."`
 	Musterd   yaml.Node     `yaml:"musterd"`
 	Providers yaml.Node     `yaml:"providers" jsonschema:"required"`
 	Hosts     yaml.Node     `yaml:"hosts" jsonschema:"required"`

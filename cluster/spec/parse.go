@@ -140,6 +140,7 @@ func (p *parser) file(data []byte) {
 	}
 	p.header(raw)
 	p.fleet(raw.Fleet)
+	p.keys(raw.Keys)
 	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})
 	p.providers(&raw.Providers, all)
 	p.groups(&raw.Hosts)

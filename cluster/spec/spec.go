@@ -43,6 +43,7 @@ type Spec struct {
 	Rebalance  int // how many units, in percent, may move at a time when hosts join; 0 for none
 	Network    Network
 	Fleet      join.Fleet // how hosts serve fleet's API beside its unix socket
+	Keys       join.Keys  // who reaches the keys beside hosts' own programs
 	Providers  []Provider // sorted by name
 	Groups     []Group    // in the order of the file
 	Units      []Unit     // in the order of the file, a template before its instances
