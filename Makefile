@@ -118,8 +118,8 @@ lab-ec2: ## the EC2 driver against its double: a crash at every call, in account
 lab-vsphere: ## the vSphere driver against vcsim: a crash at every call, connections of every temper, 200 hosts of slow clones
 	MUSTER_LONG=1 $(GO) test -count=1 -v -timeout 30m ./providers/vsphere/
 
-lab-keys: ## the keys' HTTP API beside a genuine etcd with version 2, and its clients (needs Debian's etcd-server and etcd-client)
-	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/keysapi/
+lab-keys: ## the keys' HTTP API beside a genuine etcd with version 2, and its clients; bridges (needs root, Debian's etcd-server and etcd-client)
+	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/keysapi/ ./agent/gateway/
 
 lab-openstack: export OPENSTACK_LAB_DIR := /var/lib/muster-openstack-test
 lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU and Ironic (needs root and Debian 12; installs packages)

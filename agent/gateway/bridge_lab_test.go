@@ -18,10 +18,10 @@ import (
 
 const insideVariable = "MUSTER_TEST_INSIDE"
 
-// TestBridge follows a bridge that comes, moves and goes, in a network namespace of its own.
-func TestBridge(t *testing.T) {
+// TestLabBridge follows a bridge that comes, moves and goes, in a network namespace of its own.
+func TestLabBridge(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
-		cmd := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run", "^TestBridge$", "-test.v")
+		cmd := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run", "^TestLabBridge$", "-test.v")
 		cmd.Env = append(os.Environ(), insideVariable+"=1")
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s", out)

@@ -118,30 +118,33 @@ func TestPreviewDocument(t *testing.T) {
 	w.assertNothing()
 }
 
-// TestFleetSettings: what the cluster file says of fleet's API is a file of every host, and there is none else.
-func TestFleetSettings(t *testing.T) {
+// TestSettings: what the cluster file says of fleet's API and of the keys is a file of every host each, and there is none
+// else.
+func TestSettings(t *testing.T) {
 	for _, c := range []struct {
 		fleet join.Fleet
+		keys  join.Keys
 		want  string
 	}{
-		{join.Fleet{}, ""},
-		{join.Fleet{Listen: ":49153"}, `{"listen":":49153"}` + "\n"},
-		{join.Fleet{HostsCommand: true}, `{"hosts_command":true}` + "\n"},
+		{join.Fleet{}, join.Keys{}, ""},
+		{join.Fleet{Listen: ":49153"}, join.Keys{}, `{"listen":":49153"}` + "\n"},
+		{join.Fleet{HostsCommand: true}, join.Keys{}, `{"hosts_command":true}` + "\n"},
+		{join.Fleet{}, join.Keys{Bridge: "podman0", Grants: []string{"/a"}}, `{"bridge":"podman0","grants":["/a"]}` + "\n"},
 	} {
 		w := newWorld(t, 1, fake.Faults{}, true)
-		w.spec.Fleet = c.fleet
+		w.spec.Fleet, w.spec.Keys = c.fleet, c.keys
 		doc, err := document(w.deps(nil), w.spec.Hosts()[0], join.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := ""
 		for _, f := range doc.WriteFiles {
-			if f.Path == join.FleetPath {
-				got = f.Content
+			if f.Path == join.FleetPath || f.Path == join.KeysPath {
+				got += f.Content
 			}
 		}
 		if got != c.want {
-			t.Errorf("%+v: %q", c.fleet, got)
+			t.Errorf("%+v, %+v: %q", c.fleet, c.keys, got)
 		}
 	}
 }

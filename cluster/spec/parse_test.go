@@ -42,6 +42,7 @@ voters: 5
 lease: 1m30s
 network: {mode: direct}
 fleet: {listen: "127.0.0.1:49153", hosts_command: true}
+keys: {bridge: podman0, grants: {/services: write, /a/b: write}}
 providers:
   far: {driver: remote, region: eu, token: {file: token}, network: {name: net}}
   cloud-a: {driver: local, slots: 3}
@@ -101,6 +102,7 @@ func TestParse(t *testing.T) {
 	want := spec.Spec{
 		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, VoterGrace: spec.DefaultVoterGrace, Lease: 90 * time.Second, Rebalance: spec.DefaultRebalance,
 		Network: spec.Network{Mode: "direct"}, Fleet: join.Fleet{Listen: "127.0.0.1:49153", HostsCommand: true},
+		Keys: join.Keys{Bridge: "podman0", Grants: []string{"/a/b", "/services"}},
 		Providers: []spec.Provider{
 			{Name: "cloud-a", Driver: "local", Config: &localConfig{Root: "/var/lib/muster", Slots: 3}},
 			{Name: "cloud-b", Driver: "local", Config: &localConfig{Root: "/var/lib/muster", Slots: 10}},
