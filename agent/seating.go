@@ -33,7 +33,7 @@ type seating struct {
 
 // How often the voters are asked while what this host does is not what they say.
 const (
-	longestSeatPause = 5 * time.Second
+	longestSeatPause = 2 * time.Second
 	// restBeforeVote is how long an etcd that stopped or did not start rests until it is started again.
 	restBeforeVote = 5 * time.Second
 )

@@ -15,9 +15,10 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// How often etcd's members are looked at: while a change of them may be due, and otherwise.
+// How often etcd's members are looked at: after a change of them, while another may be due, and otherwise.
 const (
-	membersSoon  = time.Second
+	membersNext  = 100 * time.Millisecond
+	membersSoon  = 500 * time.Millisecond
 	membersEvery = 5 * time.Second
 )
 
@@ -98,15 +99,14 @@ func (r *Registrar) once(ctx context.Context, fence store.Guard, o *outlook) tim
 		r.Log.Warn("cannot bring etcd's members in line with the roster", "err", err)
 		return membersSoon
 	case step.Kind != membership.None:
-		return membersSoon
+		return membersNext
 	case waits(step):
-		r.Log.Info("a change of etcd's members waits", "host", step.Host, "reason", step.Reason)
 		return membersSoon
 	}
 	return membersEvery
 }
 
-// waits reports whether a step is not made although one is due.
+// waits reports whether a step is not made although one is due, or is about to be.
 func waits(s membership.Step) bool {
 	return s.Kind == membership.None && (s.Host != "" || s.Member != 0)
 }
@@ -147,6 +147,9 @@ func (r *Registrar) record(ctx context.Context, fence store.Guard, s membership.
 	c.Ops = append(c.Ops, store.Put(store.KeyVoters, data))
 	if _, err = r.Store.Commit(ctx, c); err != nil {
 		return fmt.Errorf("cannot %s: %w", s.Kind, err)
+	}
+	if is.Waits != was.Waits && is.Waits != "" {
+		r.Log.Info("a change of etcd's members waits", "host", s.Host, "reason", s.Reason)
 	}
 	if s.Kind.OfRoster() {
 		r.Log.Info("change who votes", "step", s.Kind.String(), "host", s.Host, "successor", s.Successor, "reason", s.Reason)

@@ -99,14 +99,15 @@ const MaxLearners = 1
 // since they only cost fault tolerance; learners that left go; learners that have caught up are promoted, and the roster says
 // so; voters that were silent for the grace are replaced; hosts that wait are added as learners; members that answer and left the roster go
 // last, so that their successors vote before. When all that is done, seats that were empty for the grace are filled, and a
-// provider gives up its majority if another can take a seat.
+// provider gives up its majority if another can take a seat. A step of the kind None that names a host waits for that host, for
+// a moment: whoever carries steps out looks again soon.
 func NextStep(v View) Step {
 	t := tally(v)
 	if t.healthy < Quorum(t.voting) {
 		return Step{Reason: fmt.Sprintf("%d of %d voting members answer, %d are needed", t.healthy, t.voting, Quorum(t.voting))}
 	}
 	for _, decide := range []func(*count) (Step, bool){
-		removeSilent, removeLearner, promote, confirm, replaceSilent, addLearner, removeLeaver, appoint, spread,
+		removeSilent, removeLearner, promote, confirm, replaceSilent, addLearner, awaitLearner, removeLeaver, awaitStart, appoint, spread,
 	} {
 		if step, ok := decide(t); ok {
 			return step
@@ -228,13 +229,30 @@ func addLearner(t *count) (Step, bool) {
 	return Step{}, false
 }
 
+// awaitLearner also keeps whoever leaves until the learner votes.
+func awaitLearner(t *count) (Step, bool) {
+	for _, h := range t.voters {
+		if t.isMember(h.ID) && !t.voterOf(h.ID) {
+			return Step{Host: h.ID, Reason: fmt.Sprintf("host %s votes when it has learnt what the others know", cmp.Or(h.Name, h.ID))}, true
+		}
+	}
+	return Step{}, false
+}
+
+// awaitStart waits for a host that lives and is to ask for the seat that it was appointed to.
+func awaitStart(t *count) (Step, bool) {
+	for _, h := range t.voters {
+		if h.Appointed && h.Ready && !t.isMember(h.ID) {
+			return Step{Host: h.ID, Reason: fmt.Sprintf("host %s was appointed and is about to vote", h.Name)}, true
+		}
+	}
+	return Step{}, false
+}
+
 func removeLeaver(t *count) (Step, bool) {
 	for _, m := range t.members {
 		if m.Learner || t.belongs(m) {
 			continue
-		}
-		if t.learners > 0 {
-			return none("%s is no voter any more; it stays until the learner votes", hostOf(m))
 		}
 		if t.voting == 1 {
 			return none("%s is no voter any more, but it is the last", hostOf(m))

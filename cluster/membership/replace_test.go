@@ -98,6 +98,23 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// TestAwaited names the host that a step is about to follow for, so that it does follow soon.
+func TestAwaited(t *testing.T) {
+	for _, c := range []struct {
+		name, members, hosts, awaited string
+	}{
+		{"all is well", "a* b c", "a@x b@y c@z", ""},
+		{"an appointed host has not asked for its seat", "a* b", "a@x b@y d@z+", "d"},
+		{"an appointed host is away", "a* b", "a@x b@y d@z+-", ""},
+		{"an appointed host learns", "a* b d+", "a@x b@y d@z+", "d"},
+		{"a voter is silent", "a* b c?", "a@x b@y c@z-", ""},
+	} {
+		if got := NextStep(View{Members: members(c.members), Hosts: hosts(c.hosts), Wanted: 3, Grace: grace}); got.Kind != None || got.Host != c.awaited {
+			t.Errorf("%s: %+v, want to wait for %q", c.name, got, c.awaited)
+		}
+	}
+}
+
 func TestReplaceSaysWhy(t *testing.T) {
 	got := NextStep(View{Members: members("a* b c?"), Hosts: hosts("a@x b@y c@z? d@w~"), Grace: grace})
 	const want = "host c has not voted for 6m0s, longer than the grace of 5m0s; host d at w stands by"
