@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,15 +21,43 @@ import (
 type Host struct {
 	*testing.T
 	runtime.Runtime
-	open Open
+	// OnFailure is called with why a method ends the test, before it does. May be nil.
+	OnFailure func(message string)
+	open      Open
 }
 
 // NewHost is for tests of an implementation beyond the suite.
 func NewHost(t *testing.T, open Open) *Host {
-	h := &Host{T: t, open: open}
-	h.Open()
-	t.Cleanup(h.end)
+	h := &Host{T: t}
+	h.Begin(open)
 	return h
+}
+
+// Begin opens the Runtime for the first time.
+func (h *Host) Begin(open Open) {
+	h.open = open
+	h.Open()
+	h.Cleanup(h.end)
+}
+
+// Fatal ends the test.
+func (h *Host) Fatal(args ...any) {
+	h.Helper()
+	h.fails(fmt.Sprintln(args...))
+	h.T.Fatal(args...)
+}
+
+// Fatalf ends the test.
+func (h *Host) Fatalf(format string, args ...any) {
+	h.Helper()
+	h.fails(fmt.Sprintf(format, args...))
+	h.T.Fatalf(format, args...)
+}
+
+func (h *Host) fails(message string) {
+	if h.OnFailure != nil {
+		h.OnFailure(message)
+	}
 }
 
 // Open replaces the Runtime, which is closed if it is not.

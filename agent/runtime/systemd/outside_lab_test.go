@@ -27,10 +27,12 @@ func fromOutside(host *nspawntest.Host) runtimetest.Open {
 
 // TestBeyondTheSuite is about what only a systemd has. All of it runs in one host.
 func TestBeyondTheSuite(t *testing.T) {
-	host := startHost(t, "beyond")
+	r := newReport()
+	t.Cleanup(func() { r.tell(t) }) // last of all
+	r.host = startHost(t, "beyond")
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, *nspawntest.Host, *runtimetest.Host)
+		test func(testing.TB, *nspawntest.Host, *runtimetest.Host)
 	}{
 		{"Environment", testEnvironment},
 		{"HostsOwnUnits", testHostsOwnUnits},
@@ -48,22 +50,18 @@ func TestBeyondTheSuite(t *testing.T) {
 		{"Reexec", testReexec},
 		{"BusRestart", testBusRestart},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := runtimetest.NewHost(t, fromOutside(host))
-			t.Cleanup(func() { unloadAll(t, h) })
-			c.test(t, host, h)
-		})
+		r.run(t, c.name, c.test)
 	}
 }
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
 // unloadAll leaves nothing for the next test.
-func unloadAll(t *testing.T, h *runtimetest.Host) {
+func unloadAll(t testing.TB, h *runtimetest.Host) {
 	t.Helper()
 	list, err := h.List(within(t))
 	if err != nil {
@@ -80,7 +78,7 @@ func unloadAll(t *testing.T, h *runtimetest.Host) {
 }
 
 // load loads a whole unit file.
-func load(t *testing.T, h *runtimetest.Host, name, text string) {
+func load(t testing.TB, h *runtimetest.Host, name, text string) {
 	t.Helper()
 	u := parse(t, name, text)
 	u.Hash = fmt.Sprintf("%x", text)
@@ -89,7 +87,7 @@ func load(t *testing.T, h *runtimetest.Host, name, text string) {
 	}
 }
 
-func testEnvironment(t *testing.T, _ *nspawntest.Host, h *runtimetest.Host) {
+func testEnvironment(t testing.TB, _ *nspawntest.Host, h *runtimetest.Host) {
 	h.LoadUnit("env@7.service", "Type=oneshot\nEnvironment=OWN=unit\nExecStart=/bin/sh -c 'echo $MUSTER_HOST $MUSTER_UNIT $OWN %i'\n")
 	h.StartUnit("env@7.service")
 	if got := h.AwaitLog("env@7.service", "node-1"); got != "env@7.service unit 7" {
@@ -97,7 +95,7 @@ func testEnvironment(t *testing.T, _ *nspawntest.Host, h *runtimetest.Host) {
 	}
 }
 
-func testHostsOwnUnits(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testHostsOwnUnits(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	admins := filepath.Join(host.Root, "run/systemd/system/admins.service")
 	if err := os.WriteFile(admins, []byte("[Service]\nExecStart=/bin/true\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -129,7 +127,7 @@ func testHostsOwnUnits(t *testing.T, host *nspawntest.Host, h *runtimetest.Host)
 	}
 }
 
-func testInstall(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testInstall(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	load(t, h, "group.target", "[Unit]\nDescription=Group\n")
 	const member = "[Service]\nExecStart=/bin/sleep 1000\n"
 	load(t, h, "member.service", member+"[Install]\nWantedBy=group.target\n")
@@ -156,7 +154,7 @@ func testInstall(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 	}
 }
 
-func testReasons(t *testing.T, _ *nspawntest.Host, h *runtimetest.Host) {
+func testReasons(t testing.TB, _ *nspawntest.Host, h *runtimetest.Host) {
 	for _, c := range []struct{ name, text, active, reason string }{
 		{"user.service", "[Service]\nUser=nobody-there\nExecStart=/bin/true\n", "failed", "exit status 217/USER"},
 		{"slow.service", "[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep 1000\n", "failed", "timeout"},
@@ -179,7 +177,7 @@ func testReasons(t *testing.T, _ *nspawntest.Host, h *runtimetest.Host) {
 	}
 }
 
-func testRestartTakesNewContents(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testRestartTakesNewContents(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	const first = "Restart=always\nRestartSec=0\nExecStart=/bin/sh -c 'echo first; exec sleep 1000'\n"
 	h.LoadUnit("a.service", first)
 	h.StartUnit("a.service")
@@ -197,7 +195,7 @@ func testRestartTakesNewContents(t *testing.T, host *nspawntest.Host, h *runtime
 	}
 }
 
-func testNothingIsLeft(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testNothingIsLeft(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	before := unitFiles(t, host)
 	for _, name := range []string{"a.service", "b@1.service", "c.timer"} {
 		text := map[bool]string{true: "[Timer]\nOnActiveSec=1h\n", false: "[Service]\nExecStart=/bin/false\n"}[name == "c.timer"]
@@ -214,7 +212,7 @@ func testNothingIsLeft(t *testing.T, host *nspawntest.Host, h *runtimetest.Host)
 	}
 }
 
-func unitFiles(t *testing.T, host *nspawntest.Host) []string {
+func unitFiles(t testing.TB, host *nspawntest.Host) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(host.Root, unitDir, "*"))
 	if err != nil {
@@ -224,13 +222,13 @@ func unitFiles(t *testing.T, host *nspawntest.Host) []string {
 }
 
 // rootfs makes a directory that a container can have as its root.
-func rootfs(t *testing.T, host *nspawntest.Host, dir string) {
+func rootfs(t testing.TB, host *nspawntest.Host, dir string) {
 	t.Helper()
 	host.Run(t, "sh", "-c", "mkdir -p "+dir+"/usr "+dir+"/proc "+dir+"/sys "+dir+"/dev "+dir+"/run "+dir+"/tmp "+dir+"/etc "+dir+"/var && "+
 		"ln -sfn usr/bin "+dir+"/bin && ln -sfn usr/lib "+dir+"/lib && ln -sfn usr/lib64 "+dir+"/lib64 && echo made > "+dir+"/etc/image")
 }
 
-func testRootDirectory(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testRootDirectory(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	rootfs(t, host, "/srv/image")
 	h.LoadUnit("box.service", "RootDirectory=/srv/image\nMountAPIVFS=yes\nBindReadOnlyPaths=/usr\nPrivateTmp=yes\n"+
 		"ExecStart=/bin/sh -c 'echo image $(cat /etc/image) on $MUSTER_HOST; exec sleep 1000'\n")
@@ -242,7 +240,7 @@ func testRootDirectory(t *testing.T, host *nspawntest.Host, h *runtimetest.Host)
 }
 
 // testPodman has the flags that a host without control groups and without CAP_SYS_RESOURCE needs.
-func testPodman(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testPodman(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	rootfs(t, host, "/srv/image")
 	h.LoadUnit("pod.service", "TimeoutStartSec=2min\nKillMode=mixed\nExecStart=/usr/bin/podman run --rm --name pod --cgroups=disabled --network=none "+
 		"--log-driver=passthrough --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --volume /usr:/usr:ro --env MUSTER_HOST "+
@@ -262,16 +260,16 @@ func testPodman(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 // deaf takes two seconds to stop.
 const deaf = "TimeoutStopSec=2\nExecStart=/bin/sh -c 'trap \"\" TERM; echo up; while :; do sleep 1; done'\n"
 
-func testReexec(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testReexec(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	duringStop(t, h, func() { host.Run(t, "systemctl", "daemon-reexec") })
 }
 
-func testBusRestart(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testBusRestart(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	duringStop(t, h, func() { host.Run(t, "systemctl", "restart", "dbus.service") })
 }
 
 // duringStop disturbs the bus while a unit stops and sees that nothing of it is lost.
-func duringStop(t *testing.T, h *runtimetest.Host, disturb func()) {
+func duringStop(t testing.TB, h *runtimetest.Host, disturb func()) {
 	h.LoadUnit("deaf.service", deaf)
 	h.LoadUnit("a.service", runtimetest.Server)
 	h.StartUnit("deaf.service")

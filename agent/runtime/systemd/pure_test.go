@@ -19,7 +19,7 @@ import (
 	"github.com/musterhq/muster/cloudconfig/golden"
 )
 
-func parse(t *testing.T, name, text string) runtime.Unit {
+func parse(t testing.TB, name, text string) runtime.Unit {
 	t.Helper()
 	f, _, err := unitfile.Parse(name, []byte(text))
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // testTypes starts and stops a unit of every type that fleet took and that systemd makes of files.
-func testTypes(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testTypes(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	load(t, h, "seldom.service", "[Service]\nExecStart=/bin/sleep 1000\n")
 	types := []struct{ name, text, sub string }{
 		{"seldom.timer", "[Timer]\nOnActiveSec=1h\n", "waiting"},
@@ -65,7 +65,7 @@ func testTypes(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 }
 
 // testUnsupported has units of types that containers may lack: that is told.
-func testUnsupported(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testUnsupported(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	load(t, h, "run-auto.mount", "[Mount]\nWhat=tmpfs\nWhere=/run/auto\nType=tmpfs\n")
 	load(t, h, "run-auto.automount", "[Automount]\nWhere=/run/auto\n")
 	load(t, h, "run-swap.swap", "[Swap]\nWhat=/run/swap\n")
@@ -84,7 +84,7 @@ func testUnsupported(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 }
 
 // testTriggers has services that others start: a timer, a path, a socket, and a unit that requires one.
-func testTriggers(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testTriggers(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	const service = "[Service]\nExecStart=/bin/sh -c 'echo called; exec sleep 1000'\n"
 	for _, c := range []struct {
 		name, text string
@@ -119,13 +119,13 @@ func testTriggers(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 }
 
 // property asks systemctl for properties of a unit.
-func property(t *testing.T, host *nspawntest.Host, unit, names string) string {
+func property(t testing.TB, host *nspawntest.Host, unit, names string) string {
 	t.Helper()
 	return strings.TrimSpace(host.Run(t, "systemctl", "show", "--property="+names, "--value", unit))
 }
 
 // testByHand has somebody on the host start, stop and end units without muster.
-func testByHand(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testByHand(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	h.LoadUnit("a.service", runtimetest.Server)
 	h.StartUnit("a.service")
 	before := h.AwaitState("a.service", "active", "running")
@@ -149,7 +149,7 @@ func testByHand(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 }
 
 // testFilesRemoved has somebody remove the files of a unit that runs. It goes on, and can be loaded again.
-func testFilesRemoved(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testFilesRemoved(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	const text = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n"
 	load(t, h, "a.service", text)
 	h.StartUnit("a.service")
@@ -174,13 +174,14 @@ func testFilesRemoved(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) 
 
 // testJournal reads a journal that is rotated meanwhile, with what systemd says, and follows a unit through its restart
 // and that of journald.
-func testJournal(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
+func testJournal(t testing.TB, host *nspawntest.Host, h *runtimetest.Host) {
 	h.LoadUnit("a.service", "ExecStart=/bin/sh -c 'echo up; printf \"odd \\\\377 bytes\\\\n\"; exec sleep 1000'\n")
 	h.StartUnit("a.service")
 	h.AwaitLog("a.service", "up")
 	host.Run(t, "journalctl", "--rotate")
 	found, ended := make(chan string, 100), make(chan error, 1)
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(t.Context()) // each wait for a line has its own time
+	defer cancel()
 	go func() {
 		ended <- h.Logs(ctx, "a.service", runtime.LogQuery{Lines: -1, Follow: true}, func(entries []runtime.LogEntry) error {
 			for _, e := range entries {
@@ -191,17 +192,28 @@ func testJournal(t *testing.T, host *nspawntest.Host, h *runtimetest.Host) {
 			return nil
 		})
 	}()
-	if who := <-found; who != "sh" {
+	next := func() string {
+		select {
+		case who := <-found:
+			return who
+		case err := <-ended:
+			t.Fatalf("following ended early: %v", err)
+		case <-within(t).Done():
+			t.Fatalf("the unit's line is not followed; its log is\n%s", h.Log("a.service"))
+		}
+		return ""
+	}
+	if who := next(); who != "sh" {
 		t.Errorf("%q wrote it", who)
 	}
 	host.Run(t, "journalctl", "--rotate")
 	h.StopUnit("a.service")
 	h.StartUnit("a.service")
-	<-found
+	next()
 	host.Run(t, "systemctl", "restart", "systemd-journald.service")
 	h.StopUnit("a.service")
 	h.StartUnit("a.service")
-	<-found
+	next()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("following ended with %v", err)

@@ -149,7 +149,7 @@ func (s *starter) path(name string) string { return filepath.Join(s.dir, name) }
 // layOut makes the directories of the overlay. What goes above the tree is written there before it is mounted, as the
 // mount is seen by the container alone.
 func (s *starter) layOut() error {
-	for _, dir := range []string{"upper/etc/systemd/system", "work", "root", "var"} {
+	for _, dir := range []string{"upper/etc/systemd/system", "work", "root", "var", "memory"} {
 		if err := os.MkdirAll(s.path(dir), 0o755); err != nil {
 			return err
 		}
@@ -180,18 +180,23 @@ func exists(path string) bool {
 
 // script mounts the overlay, in a mount namespace of its own, and runs systemd-nspawn until that ends by itself or the
 // test lets go of the pipe at descriptor 3. A systemd since 256 asks for unified control groups, podman
-// for keyrings. Each host has a control group of its own: two systemds in one would end each other's units.
+// for keyrings. Each host has a control group of its own: two systemds in one would end each other's units. A host need not
+// outlive a crash, so nothing that it writes waits for a disk, on which others may have gigabytes to write: /var is in
+// memory, and what is above the tree is never synced.
 const script = `
 tree=$1 dir=$2 machine=$3; shift 3
-mount -t overlay overlay -o "lowerdir=$tree,upperdir=$dir/upper,workdir=$dir/work" "$dir/root" || exit 1
+layers=lowerdir=$tree,upperdir=$dir/upper,workdir=$dir/work
+mount -t overlay overlay -o "$layers,volatile" "$dir/root" 2> /dev/null || # kernels before 5.10 sync what is copied up
+  mount -t overlay overlay -o "$layers" "$dir/root" || exit 1
 while read -r line; do
   case $line in *' - cgroup2 '*) read -r _ _ _ _ hierarchy _ <<< "$line" ;; esac
 done < /proc/self/mountinfo
+mount -t tmpfs -o mode=0755 tmpfs "$dir/memory" && cp -a "$dir/var/." "$dir/memory" || exit 1
 group=$hierarchy/$machine
 mkdir "$group" || exit 1
 export NOTIFY_SOCKET=$dir/notify SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 (echo 0 > "$group/cgroup.procs" && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
-  --directory="$dir/root" --bind="$dir/var:/var" --machine="$machine" --notify-ready=yes --console=pipe \
+  --directory="$dir/root" --bind="$dir/memory:/var" --machine="$machine" --notify-ready=yes --console=pipe \
   --system-call-filter=@keyring "$@") \
   < /dev/null 3<&- &
 echo $! > "$dir/pid"
@@ -202,7 +207,7 @@ for try in {1..100}; do # its processes may be still ending
   find "$group" -depth -type d -exec rmdir {} + 2> /dev/null && break
   sleep 0.05
 done
-[ ! -e "$dir/over" ] || { umount "$dir/root" && rm -rf "$dir"; }
+[ ! -e "$dir/over" ] || { umount "$dir/root" "$dir/memory" && rm -rf "$dir"; }
 `
 
 func (s *starter) start(t testing.TB) (*Host, error) {
