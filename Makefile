@@ -8,6 +8,7 @@ CLUSTER  ?= examples/local/cluster.yaml
 FUZZTIME ?= 30s
 BENCH    ?= .
 SEEDS    ?= 10000
+RUNS     ?= 20
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Static binaries, the same from the same sources wherever they are built; git is not needed to build.
@@ -22,7 +23,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
+
+lab-voters: ## RUNS (20) histories of keys at several hosts while voters are killed, frozen and cut off; SEED=n begins with another (needs root)
+	MUSTER_RUNS=$(RUNS) MUSTER_SEED=$(SEED) $(GO) test -tags lab -count=1 -v -timeout 120m -run Linearizable ./cmd/muster/e2e/
 
 lab-systemd: ## the systemd runtime and container units, with systemd and podman in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v ./agent/runtime/systemd/ ./agent/quadlet/

@@ -26,7 +26,7 @@ const operatorAddress = "127.64.1.0"
 func newSpaces(t testing.TB, hosts ...string) *spaces {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces take root: run `make lab-partition` as root")
+		t.Fatal("network namespaces take root: run the lab as root")
 	}
 	n := &spaces{t: t, prefix: fmt.Sprintf("muster-lab-%d-", os.Getpid()), hosts: hosts}
 	t.Cleanup(n.remove)
