@@ -32,7 +32,6 @@ const (
 	startedPath  = "/var/lib/muster/started.json"
 	etcdPath     = "/var/lib/muster/etcd"
 	scratchPath  = "/var/lib/muster/scratch"
-	backupsPath  = "/var/lib/muster/backups"
 )
 
 // agent is a member at work.

@@ -96,7 +96,8 @@ func (c *council) run(ctx context.Context, a *agent) error {
 		}
 	})
 	g.Go(func() error { return c.leader(a).Run(ctx) })
-	keeper := &control.Keeper{Backups: c.backups(a), Dir: filepath.Join(a.root, backupsPath), Log: a.log}
+	ails := func(err error) { a.managers.herald.ailing("backups", err) }
+	keeper := &control.Keeper{Backups: c.backups(a), Root: a.root, Ails: ails, Log: a.log}
 	g.Go(func() error { return keeper.Run(ctx) })
 	g.Go(func() error { return a.serveFleetLock(ctx) })
 	return g.Wait()

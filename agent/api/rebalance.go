@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/musterhq/muster/cluster/backup"
 )
 
 // Rebalance is what would move now to even out the load, and how far rebalancing is (GET /v1/rebalance; ?moves=N for at
@@ -42,6 +44,8 @@ type Settings struct {
 	// place, in nanoseconds.
 	Voters     *int           `json:"voters,omitempty"`
 	VoterGrace *time.Duration `json:"voter_grace,omitempty"`
+	// Backups is how voters write backups by themselves.
+	Backups *backup.Schedule `json:"backups,omitempty"`
 	// Barred are the IDs of all hosts that shall never vote; null leaves them as they are.
 	Barred *[]string `json:"barred,omitempty"`
 }

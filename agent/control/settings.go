@@ -44,6 +44,11 @@ func checkSettings(s api.Settings) error {
 	if n := s.Voters; n != nil && (*n < 0 || *n > MaxVoters) {
 		return badRequest("1, 3, 5 or 7 is possible", "there cannot be %d voters", *n)
 	}
+	if b := s.Backups; b != nil {
+		if err := b.Validate(); err != nil {
+			return badRequest("`muster schema` tells what is possible", "%v", err)
+		}
+	}
 	if d := s.VoterGrace; d != nil && *d < 0 {
 		return badRequest("give a duration, 0 for never", "a grace of %s is none", *d)
 	}
@@ -83,6 +88,9 @@ func configured(record store.Cluster, s api.Settings) store.Cluster {
 	}
 	if s.Voters != nil {
 		record.Voters = *s.Voters
+	}
+	if s.Backups != nil && record.BackupSchedule() != *s.Backups {
+		record.Backups = s.Backups
 	}
 	if s.VoterGrace != nil && record.VoterGrace() != s.VoterGrace.Truncate(time.Millisecond) {
 		record.VoterGraceMillis = new(s.VoterGrace.Milliseconds())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/cloudconfig"
+	"github.com/musterhq/muster/cluster/backup"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/plan"
 	"github.com/musterhq/muster/cluster/roster"
@@ -104,7 +105,8 @@ type Settings struct {
 	Rebalance  int           // how many units, in percent, may move at a time
 	Voters     int           // how many there shall be
 	VoterGrace time.Duration // how long one may be silent before another host takes its place
-	Barred     []string      // IDs of the hosts that never vote
+	Backups    backup.Schedule
+	Barred     []string // IDs of the hosts that never vote
 }
 
 // FleetStatus is what the cluster says of itself.

@@ -17,7 +17,8 @@ func (r *run) reseat(ctx context.Context, p plan.Plan) error {
 		r.each(ctx, PhaseVote, []plan.Action{a}, r.appoint)
 	}
 	settings := Settings{
-		Rebalance: r.deps.Spec.Rebalance, Voters: len(p.Voters), VoterGrace: r.deps.Spec.VoterGrace, Barred: []string{},
+		Rebalance: r.deps.Spec.Rebalance, Voters: len(p.Voters), VoterGrace: r.deps.Spec.VoterGrace,
+		Backups: r.deps.Spec.Backups, Barred: []string{},
 	}
 	for _, a := range p.Actions {
 		host, err := hostNamed(r.deps.Spec, a.Host)

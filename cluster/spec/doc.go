@@ -5,6 +5,10 @@
 //	cluster: demo              # a DNS label; names the state directory and tags
 //	voters: 3                  # optional: 1, 3, 5 or 7; 3 if there are so many hosts, else 1
 //	voter_grace: 5m            # optional, 5s to 24h, 0s for never: a voter silent for so long is replaced by another host
+//	backups:                   # optional: backups of the records that every voter writes by itself
+//	  every: 1h                # 10s to 720h, 0s for never
+//	  keep: 24                 # the newest, of each voter's own
+//	  dir: /var/lib/muster/backups # on their hosts
 //	lease: 5s                  # optional, 2s to 10m: a host silent for so long is given up
 //	network: {mode: direct}    # optional: hosts reach each other at their addresses
 //	fleet:                     # optional: fleet's API beside the unix socket of every host; off by default

@@ -14,6 +14,7 @@ type clusterFile struct {
 	Grace     time.Duration `yaml:"voter_grace" jsonschema:"default=5m,description=A voter silent for so long is replaced by a standby host. From 5s to 24h. 0s: never."`
 	Lease     time.Duration `yaml:"lease" jsonschema:"default=5s,description=A host silent for so long is given up and its units move. From 2s to 10m."`
 	Rebalance int           `yaml:"rebalance" jsonschema:"default=5,minimum=0,maximum=100,description=How many of the units\\, in percent and at least one\\, may move at a time to even out the load when hosts join. The next ones move when these run again. 0: none move."`
+	Backups   backupsFile   `yaml:"backups" jsonschema:"description=Backups of the cluster's records that every voter writes by itself."`
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
 	Fleet     fleetFile     `yaml:"fleet" jsonschema:"description=fleet's API beside the unix socket of every host. Hosts made before keep what they were told."`
 	Keys      keysFile      `yaml:"keys" jsonschema:"description=Who\\, beside programs of every host itself\\, reaches the keys that all hosts share. Hosts made before keep what they were told."`

@@ -123,7 +123,10 @@ func (p *parser) warn(path, hint, format string, args ...any) {
 }
 
 func (p *parser) file(data []byte) {
-	raw := clusterFile{Lease: DefaultLease, Grace: DefaultVoterGrace, Rebalance: DefaultRebalance, Network: networkFile{Mode: NetworkMode}}
+	raw := clusterFile{
+		Lease: DefaultLease, Grace: DefaultVoterGrace, Rebalance: DefaultRebalance, Backups: defaultBackups(),
+		Network: networkFile{Mode: NetworkMode},
+	}
 	if p.root = p.Decoder.Parse(data); p.root == nil {
 		return
 	}
@@ -139,6 +142,7 @@ func (p *parser) file(data []byte) {
 		p.at("", "write `version: 1` into the first line", "`version` is missing")
 	}
 	p.header(raw)
+	p.backups(raw.Backups)
 	p.fleet(raw.Fleet)
 	p.keys(raw.Keys)
 	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})

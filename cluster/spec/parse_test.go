@@ -16,6 +16,7 @@ import (
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/secret"
+	"github.com/musterhq/muster/cluster/backup"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/spec"
 )
@@ -100,7 +101,7 @@ func TestParse(t *testing.T) {
 	lb, api := filepath.Join(dir, "units/lb.service"), filepath.Join(dir, "units/api@.service")
 	apiText := []byte("[Service]\nExecStart=/bin/api %i\n")
 	want := spec.Spec{
-		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, VoterGrace: spec.DefaultVoterGrace, Lease: 90 * time.Second, Rebalance: spec.DefaultRebalance,
+		File: filepath.Join(dir, "cluster.yaml"), Cluster: "demo", Voters: 5, VoterGrace: spec.DefaultVoterGrace, Lease: 90 * time.Second, Rebalance: spec.DefaultRebalance, Backups: backup.DefaultSchedule(),
 		Network: spec.Network{Mode: "direct"}, Fleet: join.Fleet{Listen: "127.0.0.1:49153", HostsCommand: true},
 		Keys: join.Keys{Bridge: "podman0", Grants: []string{"/a/b", "/services"}},
 		Providers: []spec.Provider{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster/cloudconfig"
 	"github.com/musterhq/muster/cloudconfig/finding"
+	"github.com/musterhq/muster/cluster/backup"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -40,7 +41,8 @@ type Spec struct {
 	Lease   time.Duration
 	// VoterGrace is how long a voter may be silent before a standby host takes its place, 0 for ever.
 	VoterGrace time.Duration
-	Rebalance  int // how many units, in percent, may move at a time when hosts join; 0 for none
+	Rebalance  int             // how many units, in percent, may move at a time when hosts join; 0 for none
+	Backups    backup.Schedule // that voters write by themselves
 	Network    Network
 	Fleet      join.Fleet // how hosts serve fleet's API beside its unix socket
 	Keys       join.Keys  // who reaches the keys beside hosts' own programs

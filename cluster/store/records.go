@@ -3,6 +3,7 @@ package store
 import (
 	"time"
 
+	"github.com/musterhq/muster/cluster/backup"
 	"github.com/musterhq/muster/cluster/instances"
 	"github.com/musterhq/muster/cluster/roster"
 )
@@ -80,6 +81,8 @@ type Cluster struct {
 	Voters int `json:"voters,omitempty"`
 	// VoterGraceMillis is how long a voter may be silent before a standby host takes its place. Nil is DefaultVoterGrace.
 	VoterGraceMillis *int64 `json:"voter_grace_ms,omitempty"`
+	// Backups is how voters write backups by themselves. Nil is backup.DefaultSchedule.
+	Backups *backup.Schedule `json:"backups,omitempty"`
 	// Fresh is that the store was empty moments ago: what its schedules do not say of units of Singleton=strict, schedules
 	// that were lost may say. The leader takes it back when no host can still go by those.
 	Fresh bool `json:"fresh,omitempty"`

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/musterhq/muster/cluster/backup"
+)
 
 // VotersRecord is what became of the voters of late, to be shown. Nothing is decided from it.
 type VotersRecord struct {
@@ -38,4 +42,12 @@ func (c Cluster) VoterGrace() time.Duration {
 		return DefaultVoterGrace
 	}
 	return time.Duration(*c.VoterGraceMillis) * time.Millisecond
+}
+
+// BackupSchedule is Backups, or its default.
+func (c Cluster) BackupSchedule() backup.Schedule {
+	if c.Backups == nil {
+		return backup.DefaultSchedule()
+	}
+	return *c.Backups
 }

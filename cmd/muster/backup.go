@@ -18,7 +18,13 @@ and their files, hosts, settings, and what applications keep in the keys. Every 
 
 It holds no key of the cluster. The root key is in the operator's directory alone: keep a copy of that too.
 
-Voters also write such files by themselves, every hour, to /var/lib/muster/backups of their hosts, and keep the last 24.`
+Voters also write such files by themselves, to /var/lib/muster/backups of their hosts, every hour, and keep the last 24, unless
+the cluster file says otherwise:
+
+  backups: {every: 10m, keep: 100, dir: /mnt/backups}
+
+A directory that outlives the hosts, such as one of a file server, helps when all of them are lost; voters may share it. Status
+warns of a voter that cannot write its backups.`
 
 func (c *cli) backupCommand() *cobra.Command {
 	return &cobra.Command{

@@ -65,7 +65,7 @@ func (f clusterFleet) Relabel(ctx context.Context, hostID string, labels map[str
 // Configure tells the voters the settings of the cluster file.
 func (f clusterFleet) Configure(ctx context.Context, s apply.Settings) error {
 	_, err := f.client.Configure(ctx, api.Settings{
-		RebalancePercent: &s.Rebalance, Voters: &s.Voters, VoterGrace: &s.VoterGrace, Barred: &s.Barred,
+		RebalancePercent: &s.Rebalance, Voters: &s.Voters, VoterGrace: &s.VoterGrace, Backups: &s.Backups, Barred: &s.Barred,
 	})
 	return err
 }
