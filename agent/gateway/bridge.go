@@ -34,13 +34,14 @@ func (g *Gateway) KeepBridge(ctx context.Context, name string, policy Policy, re
 }
 
 // keepBridgeAt serves until the interface has another address or none.
-func (g *Gateway) keepBridgeAt(ctx context.Context, name string, at netip.Addr, policy Policy, report func(error)) error {
+func (g *Gateway) keepBridgeAt(ctx context.Context, name string, at netip.Prefix, policy Policy, report func(error)) error {
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
+	policy.From = at.Masked()
 	var group errgroup.Group
 	var ails ailments
 	for i, port := range []uint16{PortV1, PortV3} {
-		address := netip.AddrPortFrom(at, port).String()
+		address := netip.AddrPortFrom(at.Addr(), port).String()
 		group.Go(func() error {
 			return g.Keep(serving, address, policy, func(err error) { report(ails.set(i, err)) })
 		})
@@ -58,25 +59,25 @@ func (g *Gateway) keepBridgeAt(ctx context.Context, name string, at netip.Addr, 
 	}
 }
 
-// addressOf is the first IPv4 address of an interface that is up, or else its first.
-func addressOf(name string) (netip.Addr, bool) {
+// addressOf is the first IPv4 address of an interface that is up, or else its first, with its network.
+func addressOf(name string) (netip.Prefix, bool) {
 	link, err := net.InterfaceByName(name)
 	if err != nil || link.Flags&net.FlagUp == 0 {
-		return netip.Addr{}, false
+		return netip.Prefix{}, false
 	}
 	list, err := link.Addrs()
 	if err != nil {
-		return netip.Addr{}, false
+		return netip.Prefix{}, false
 	}
-	var first netip.Addr
+	var first netip.Prefix
 	for _, a := range list {
 		prefix, err := netip.ParsePrefix(a.String())
 		switch {
 		case err != nil || prefix.Addr().IsLinkLocalUnicast():
 		case prefix.Addr().Is4():
-			return prefix.Addr(), true
+			return prefix, true
 		case !first.IsValid():
-			first = prefix.Addr()
+			first = prefix
 		}
 	}
 	return first, first.IsValid()

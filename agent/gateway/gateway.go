@@ -36,12 +36,11 @@ type Gateway struct {
 
 // Bounds of what callers take of this host together.
 const (
-	maxStreams     = 1024             // calls at once on one connection
-	headerPatience = 5 * time.Second  // until a request has begun
-	bodyPatience   = 5 * time.Second  // until all of a request is there
-	readPatience   = 30 * time.Second // until a caller takes the next piece of an answer
-	idlePatience   = 5 * time.Minute  // between two requests
-	maxHeader      = 16 << 10         // bytes
+	maxStreams     = 1024            // calls at once on one connection
+	headerPatience = 5 * time.Second // until a request has begun
+	bodyPatience   = 5 * time.Second // until all of a request is there
+	idlePatience   = 5 * time.Minute // between two requests
+	maxHeader      = 16 << 10        // bytes
 	maxMessage     = maxValue + maxValue/2
 )
 
@@ -69,7 +68,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, policy Policy) erro
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := srv.Serve(patientListener{l}); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(newListener(l, policy)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -95,26 +94,4 @@ func (g *Gateway) handler(policy Policy) http.Handler {
 // isGRPC says what a request speaks (gRPC over HTTP2, Request-Headers).
 func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
-}
-
-// patientListener gives up callers that do not read what they asked for.
-type patientListener struct{ net.Listener }
-
-// Accept implements net.Listener.
-func (l patientListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &patientConn{Conn: c}, nil
-}
-
-type patientConn struct{ net.Conn }
-
-// Write implements net.Conn.
-func (c *patientConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(readPatience)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ type world struct {
 	*testing.T
 	voter *clientv3.Client // past the gateway
 	store *store.Etcd
+	keys  http.Handler // v1 and v2
 }
 
 func newWorld(t *testing.T) *world {
@@ -31,7 +33,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = st.Close() })
-	w := &world{T: t, store: st}
+	w := &world{T: t, store: st, keys: http.HandlerFunc(echo)}
 	w.voter = w.client(endpoint)
 	return w
 }
@@ -61,12 +63,15 @@ func startEtcd(t *testing.T) (endpoint string) {
 // gateway starts one and returns its address.
 func (w *world) gateway(p Policy) (address string) {
 	w.Helper()
+	if p.Bridged && !p.From.IsValid() {
+		p.From = netip.MustParsePrefix("127.0.0.0/8")
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(w.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		w.Fatal(err)
 	}
-	g := New(Config{Host: "node-1", Voters: w.store, Keys: http.HandlerFunc(echo), Log: slog.New(slog.DiscardHandler)})
+	g := New(Config{Host: "node-1", Voters: w.store, Keys: w.keys, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(w.Context())
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(ctx, l, p) }()

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/musterhq/muster/agent/keys"
+	"github.com/musterhq/muster/agent/keysapi"
 )
 
 // What one caller from behind a bridge gets, and all callers at one listener together.
@@ -49,13 +52,13 @@ func newGuard(p Policy, next http.Handler) *guard {
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if no := g.policy.check(r); no != nil {
-		refuse(w, no)
+		refuse(w, r, no)
 		return
 	}
 	from := callerOf(r)
 	if !g.enter(from) {
 		w.Header().Set("Retry-After", "1")
-		refuse(w, &refusal{http.StatusTooManyRequests, "too many requests; wait a moment"})
+		refuse(w, r, &refusal{http.StatusTooManyRequests, "too many requests; wait a moment"})
 		return
 	}
 	defer g.leave(from)
@@ -64,7 +67,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if no := takeBody(w, r); no != nil {
-		refuse(w, no)
+		refuse(w, r, no)
 		return
 	}
 	g.next.ServeHTTP(w, r)
@@ -110,13 +113,29 @@ func takeBody(w http.ResponseWriter, r *http.Request) *refusal {
 	return nil
 }
 
-func refuse(w http.ResponseWriter, no *refusal) { http.Error(w, "muster: "+no.reason, no.status) }
+// codesV2 are what version 2 calls a refusal; others are CodeForm.
+var codesV2 = map[int]int{
+	http.StatusForbidden: keys.CodeUnauthorized, http.StatusTooManyRequests: keys.CodeRaft, http.StatusInternalServerError: keys.CodeRaft,
+}
+
+// refuse answers as the API that was asked does, so that its clients can read why.
+func refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
+	text := "muster: " + no.reason
+	body := keysapi.Complaint(text)
+	if _, isKey := keyOf(r.URL.Path); isKey {
+		e := &keys.Error{Code: keys.CodeForm, Cause: text}
+		if code, known := codesV2[no.status]; known {
+			e.Code = code
+		}
+		body = keysapi.Body(e)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(no.status)
+	_, _ = w.Write(body)
+}
 
 // callerOf is whose share a request is of.
-func callerOf(r *http.Request) netip.Addr {
-	at, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return at.Addr().Unmap()
-}
+func callerOf(r *http.Request) netip.Addr { return addressIn(r.RemoteAddr) }
 
 // enter lets a call begin if its caller and all together have not had enough.
 func (g *guard) enter(from netip.Addr) bool {

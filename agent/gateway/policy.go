@@ -13,7 +13,10 @@ type Policy struct {
 	// Bridged is true where callers are containers and the like: they may read, and write what Grants covers, and get no
 	// more of this host than a share each.
 	Bridged bool
-	Grants  []string // keys as in v2, /a/b: each with what is below it
+	// From is where callers are: Linux takes what others send to any of its addresses, whichever link it comes by. The zero
+	// Prefix is this host's loopback addresses.
+	From   netip.Prefix
+	Grants []string // keys as in v2, /a/b: each with what is below it
 	// Names are what a request may call the gateway, beside IP addresses. Others are those of web pages that had their own
 	// name lead here.
 	Names []string
@@ -40,8 +43,12 @@ type refusal struct {
 
 func forbidden(reason string) *refusal { return &refusal{status: http.StatusForbidden, reason: reason} }
 
-// check refuses what web pages send, and what this caller may not do. Calls of v3 are looked at again, one by one.
+// check refuses what web pages send, who is elsewhere, and what this caller may not do. Calls of v3 are looked at again, one by
+// one; they may call the host anything: some clients send no name there, and web pages have no HTTP/2 without TLS.
 func (p Policy) check(r *http.Request) *refusal {
+	if !p.from(callerOf(r)) {
+		return forbidden("the keys are for programs of this host and for containers behind its bridge")
+	}
 	if r.Header.Get("Origin") != "" || !slices.Contains([]string{"", "none"}, r.Header.Get("Sec-Fetch-Site")) {
 		return forbidden("web pages may not use the keys of this host")
 	}
@@ -55,6 +62,13 @@ func (p Policy) check(r *http.Request) *refusal {
 		return p.checkBridged(r)
 	}
 	return nil
+}
+
+func (p Policy) from(caller netip.Addr) bool {
+	if p.From.IsValid() {
+		return p.From.Contains(caller)
+	}
+	return caller.IsLoopback()
 }
 
 // knows accepts IP addresses, since it takes a name to be led here by somebody else's (DNS rebinding).

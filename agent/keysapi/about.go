@@ -59,7 +59,7 @@ func (s *Server) clusterID(w http.ResponseWriter) {
 func (s *Server) serveMembers(w http.ResponseWriter, r *http.Request) {
 	s.clusterID(w)
 	if r.Method != http.MethodGet {
-		plainJSON(w, http.StatusForbidden, complaint("members are the cluster file's affair: muster up"))
+		plainJSON(w, http.StatusForbidden, Complaint("members are the cluster file's affair: muster up"))
 		return
 	}
 	plainJSON(w, http.StatusOK, line(map[string][]Member{"members": s.cfg.Members(r)}))
@@ -80,10 +80,11 @@ func (s *Server) noMember(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		text = "No such member: " + strings.TrimPrefix(r.URL.Path, members+"/")
 	}
-	plainJSON(w, http.StatusNotFound, complaint(text))
+	plainJSON(w, http.StatusNotFound, Complaint(text))
 }
 
-func complaint(text string) []byte { return trim(line(map[string]string{"message": text})) }
+// Complaint is an error of what is no key.
+func Complaint(text string) []byte { return trim(line(map[string]string{"message": text})) }
 
 // trim is a line without its end.
 func trim(line []byte) []byte { return line[:len(line)-1] }

@@ -119,5 +119,10 @@ type failure struct {
 func (s *Server) refuse(w http.ResponseWriter, e *keys.Error) {
 	s.head(w, s.keys.State(), e.Index)
 	w.WriteHeader(status(e))
-	_, _ = w.Write(line(failure{Code: e.Code, Message: e.Message(), Cause: e.Cause, Index: e.Index}))
+	_, _ = w.Write(Body(e))
+}
+
+// Body is an error as clients of version 2 read it, with a newline.
+func Body(e *keys.Error) []byte {
+	return line(failure{Code: e.Code, Message: e.Message(), Cause: e.Cause, Index: e.Index})
 }

@@ -1,7 +1,9 @@
 package keysapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -192,7 +194,8 @@ func TestMount(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{
 		"/v2/keys/a?prevIndex=1&ttl=5", "/v2/keys/../../muster/hosts", "/v2/keys/%2e%2e/%2e%2e/x", "//v2//keys", "/v1/keys/a",
-		"/v2/keys/a%2Fb%00?recursive=true", "/v1/watch/a?index=3", "/v2/members/x", "/v2/keys?wait=true&stream=1", "/version",
+		"/v2/keys/a?prevExist=false&refresh=true&dir=true&prevValue=x", "/v2/keys/a%2Fb%00?recursive=true", "/v1/keys/%ff/%22?ttl=1&prevValue=", "/v1/leader",
+		"/v2/stats/store", "/v2/keys?quorum=true&sorted=1&noValueOnSuccess=true&waitIndex=-1", "/v1/watch/a?index=3", "/v2/members/x", "/v2/keys?wait=true&stream=1", "/version",
 	} {
 		for method := range uint8(5) {
 			f.Add(method, s, "value=x&ttl=1")
@@ -216,16 +219,20 @@ func FuzzRequest(f *testing.F) {
 		if w.status != 0 && (w.status < 200 || w.status > 599) {
 			t.Errorf("status %d", w.status)
 		}
+		if w.header.Get("Content-Type") == "application/json" && w.body.Len() > 0 && !json.Valid(w.body.Bytes()) {
+			t.Errorf("%s %q is answered with %q", r.Method, target, &w.body)
+		}
 		mount.check(t)
 	})
 }
 
-// recorder keeps the status alone.
+// recorder keeps what is answered.
 type recorder struct {
 	header http.Header
 	status int
+	body   bytes.Buffer
 }
 
 func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) Write(b []byte) (int, error) { return len(b), nil }
+func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
 func (r *recorder) WriteHeader(status int)      { r.status = status }
