@@ -226,12 +226,9 @@ func (c *checks) failedOver(name string, alone bool, took time.Duration) {
 	}
 }
 
-// late is when a unit that fits elsewhere should run there, and lateStrict when one should of which there may be only one:
-// its host goes on for as long again as the session lives.
-const (
-	late       = lease + 5*time.Second
-	lateStrict = 2*lease + 5*time.Second
-)
+// late is when a unit that fits elsewhere should run there (L1). That holds for one of Singleton=strict, too, whose host goes
+// on for as long again as the session lives: with the lease that clusters have by default that is 4 s of the 5 beyond it.
+const late = lease + 5*time.Second
 
 // disturbed ends the measurement: with two things at once it would say nothing. Those that are late by then count.
 func (c *checks) disturbed() {
@@ -248,11 +245,7 @@ func (c *checks) disturbed() {
 	for _, name := range slices.Sorted(maps.Keys(c.away)) {
 		took := c.elapsed() - c.away[name].at
 		template, _ := unitfile.Template(name)
-		bound := late
-		if c.away[name].alone {
-			bound = lateStrict
-		}
-		if took > bound && !waiting[name] && !waiting[template] {
+		if took > late && !waiting[name] && !waiting[template] {
 			c.tell("%s has not come elsewhere", name)
 			c.failedOver(name, c.away[name].alone, took)
 		}

@@ -1,11 +1,14 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/musterhq/muster/agent/control"
+	"github.com/musterhq/muster/agent/partition"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -28,6 +31,9 @@ func (w *world) plague() {
 // strike breaks something for a while.
 func (w *world) strike() {
 	f := w.pick()
+	if w.Mutant != "" {
+		f = cmp.Or(w.own(), f)
+	}
 	lasts := w.between(100*time.Millisecond, 4*time.Second)
 	if w.rng.IntN(3) > 0 {
 		lasts = w.between(lease, 8*lease)
@@ -97,6 +103,9 @@ func (w *world) pick() *fault {
 	case 15:
 		return w.emptied()
 	case 16:
+		if w.rng.IntN(2) == 0 {
+			return w.returned(w.with(store.PartitionStrict, m))
+		}
 		return w.woken(m)
 	case 17:
 		return w.forgotten()
@@ -111,11 +120,7 @@ func (w *world) pick() *fault {
 	case 21:
 		return w.startled(w.with(store.PartitionStrict, m))
 	case 22:
-		m = w.with(store.PartitionStrict, m)
-		f := m.cut("is cut off, and the store ends its sessions by mistake", &m.noRequests, &m.noAnswers)
-		cut := f.begin
-		f.begin = func() { cut(); w.forget(m) }
-		return f
+		return w.unheld(m)
 	}
 	slow := w.between(time.Second, 20*time.Second)
 	return &fault{
@@ -233,6 +238,66 @@ func (w *world) woken(m *machine) *fault {
 		})
 	}
 	return &fault{name: m.host.Name + " is back too late for the leader, who is frozen", begin: begin, mend: mend}
+}
+
+// unheld cuts a machine off that holds strict units, in the moment in which the store ends its sessions by mistake: it goes on
+// with them for longer than the store believes in it.
+func (w *world) unheld(m *machine) *fault {
+	m = w.with(store.PartitionStrict, m)
+	f := m.cut("is cut off, and the store ends its sessions by mistake", &m.noRequests, &m.noAnswers)
+	cut := f.begin
+	f.begin = func() { cut(); w.forget(m) }
+	return f
+}
+
+// returned has a machine with strict units be back just before the leader, who does not hear of it, gives them to others. They
+// take their time to stop.
+func (w *world) returned(m *machine) *fault {
+	m = w.with(store.PartitionStrict, m)
+	var undo []func()
+	mend := func() {
+		for _, f := range undo {
+			f()
+		}
+		undo = nil
+	}
+	begin := func() {
+		cut := m.cut("", &m.noRequests, &m.noAnswers)
+		cut.begin()
+		m.runtime.slow += 5 * time.Second
+		undo = append(undo, func() { m.runtime.slow -= 5 * time.Second })
+		back := sync.OnceFunc(cut.mend)
+		undo = append(undo, back)
+		w.whenLost(m, func() {
+			leader := w.leader()
+			if leader == nil || leader == m || len(undo) == 0 {
+				return
+			}
+			deaf := leader.counted("", &leader.noAnswers)
+			deaf.begin()
+			hears := sync.OnceFunc(func() { deaf.mend(); leader.reconnect() })
+			undo = append(undo, hears)
+			w.after(w.between(0, 600*time.Millisecond), back)
+			w.after(w.between(1200*time.Millisecond, 1500*time.Millisecond), hears)
+		})
+	}
+	return &fault{name: m.host.Name + " is back just when others get its units of Singleton=strict", begin: begin, mend: mend}
+}
+
+// whenLost does something when the leader is about to take strict units from a machine that has no session any more.
+func (w *world) whenLost(m *machine, do func()) {
+	began := w.elapsed()
+	var look func()
+	look = func() {
+		_, alive := w.server.tables.Alive[m.host.ID]
+		switch {
+		case !alive:
+			w.after(control.Doubt+partition.Times{TTL: sessionTTL}.Release()-time.Second, do)
+		case w.elapsed()-began < lease:
+			w.after(50*time.Millisecond, look)
+		}
+	}
+	look()
 }
 
 // whenGone does something while the leader still doubts that a machine is lost.

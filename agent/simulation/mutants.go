@@ -25,20 +25,33 @@ const (
 	IgnoresHold Mutant = "the leader does not wait until a host cannot go on"
 	NotLeft     Mutant = "the leader does not wait until a host has told that it gave a unit up"
 	OldReads    Mutant = "a schedule that is read is the one before, and passes for the latest"
+	NoAbsence   Mutant = "the leader takes units from a host that was away without a look whether it is back"
 )
 
 // Mutants are all of them.
 var Mutants = []Mutant{
 	NoFence, EmptyStops, LosesEvents, LosesWrites,
-	NoGuard, LateStart, WallClock, FromAnswer, IgnoresHold, NotLeft, OldReads,
+	NoGuard, LateStart, WallClock, FromAnswer, IgnoresHold, NotLeft, OldReads, NoAbsence,
 }
 
-// unfenced is a leader's commit without its fence.
-func unfenced(c store.Commit) store.Commit {
-	if strings.HasPrefix(c.Ops[0].Key, store.PrefixLeader) {
+// own is a fault that shows what a mutant breaks, nil if it has none of its own.
+func (w *world) own() *fault {
+	m := w.machines[w.rng.IntN(len(w.machines))]
+	switch w.Mutant {
+	case IgnoresHold:
+		return w.unheld(m)
+	case NoAbsence:
+		return w.returned(m)
+	}
+	return nil
+}
+
+// unguarded is a commit to schedules without its guards on keys with a prefix.
+func unguarded(c store.Commit, prefix string) store.Commit {
+	if !strings.HasPrefix(c.Ops[0].Key, store.PrefixSchedule) {
 		return c
 	}
-	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool { return strings.HasPrefix(g.Key, store.PrefixLeader) })
+	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool { return strings.HasPrefix(g.Key, prefix) })
 	return c
 }
 
@@ -97,7 +110,9 @@ func (s *server) disregard(c store.Commit) {
 func (s *server) mutated(c store.Commit) store.Commit {
 	switch s.Mutant {
 	case NoFence:
-		return unfenced(c)
+		return unguarded(c, store.PrefixLeader)
+	case NoAbsence:
+		return unguarded(c, store.PrefixAlive)
 	case IgnoresHold, NotLeft:
 		return s.impatient(c)
 	}
