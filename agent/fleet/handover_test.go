@@ -26,6 +26,8 @@ type strictWorld struct {
 	gone     map[int]bool  // it has been away for so long that nothing runs there
 	members  map[int]bool
 
+	mutant string // what is broken on purpose
+
 	seen    map[int]record // the schedule that the host obeys
 	runs    map[int]bool
 	current map[int]bool // the host has read its schedule since it is back
@@ -95,8 +97,10 @@ func (w *strictWorld) decide(t *testing.T, to int) decision {
 		after.Placed[strictName] = id(to)
 	}
 	gone := map[string]bool{}
-	for n := range w.gone {
-		gone[id(n)] = true
+	for n := range w.members {
+		if w.gone[n] || w.mutant == absentIsGone && !w.alive[n] {
+			gone[id(n)] = true
+		}
 	}
 	d := decision{schedules: map[int]record{}, forfeits: map[int]bool{}, gains: map[int]bool{}}
 	for host, is := range v.Schedules(after, nil, func(a, b string) bool { return a == b }, gone) {
@@ -108,7 +112,7 @@ func (w *strictWorld) decide(t *testing.T, to int) decision {
 			continue
 		}
 		d.schedules[n] = record{w.at[n].revision, is.Units}
-		d.forfeits[n] = v.Forfeits(host, is.Units)
+		d.forfeits[n] = v.Forfeits(host, is.Units) && w.mutant != neverForfeits
 		d.gains[n] = len(w.at[n].units) < len(is.Units)
 	}
 	return d
@@ -170,56 +174,109 @@ func (w *strictWorld) step(r *rand.Rand, n int) {
 	}
 }
 
+// leap lets a host be away for so long that what ran there has been killed, or be back and do at once what its schedule says.
+func (w *strictWorld) leap(r *rand.Rand, n int) {
+	w.revision++
+	if w.alive[n] {
+		if r.IntN(4) == 0 {
+			w.alive[n], w.gone[n], w.runs[n], w.current[n] = false, true, false, false
+		}
+		return
+	}
+	delete(w.gone, n)
+	w.alive[n], w.current[n], w.seen[n] = true, true, w.at[n]
+	if u, there := w.seen[n].unit(); there && u.Leaving == 0 && u.Desired == store.DesiredLaunched {
+		w.runs[n] = true
+	}
+}
+
+// What the handover is broken by, to see that the test finds it.
+const (
+	neverForfeits = "Forfeits is always false"
+	absentIsGone  = "a host without a session counts as one that has killed its strict units"
+)
+
 // TestHandover has a leader move a strict unit to and fro, by views that are old when it writes, while hosts read late,
 // stop late, tell late, go and come back. It never runs twice, and no schedules let two hosts run it.
 func TestHandover(t *testing.T) {
 	moves := 0
 	for seed := range uint64(200) {
-		r := rand.New(rand.NewPCG(seed, 0))
-		w := newStrictWorld()
-		var pending *decision // of whoever leads: what another had decided is refused
-		where, to := 0, 1
-		for range 300 {
-			switch r.IntN(8) {
-			case 0:
-				if r.IntN(8) == 0 {
-					to = r.IntN(4)
-				}
-				d := w.decide(t, to)
-				pending = &d
-			case 1:
-				if pending != nil {
-					w.commit(*pending)
-					pending = nil
-				}
-			case 2:
-				if r.IntN(16) == 0 {
-					w.wanted = !w.wanted
-				}
-			default:
-				w.step(r, 1+r.IntN(3))
-			}
-			var run, may []int
-			for n := 1; n <= 3; n++ {
-				if w.runs[n] {
-					run = append(run, n)
-				}
-				if _, there := w.at[n].unit(); there {
-					may = append(may, n)
-				}
-			}
-			if len(run) > 1 || len(may) > 1 {
-				t.Fatalf("seed %d: it runs on hosts %v, and is in the schedules of %v", seed, run, may)
-			}
-			if len(run) == 1 && run[0] != where {
-				where = run[0]
-				moves++
-			}
+		n, why := handOver(t, seed, "")
+		if why != "" {
+			t.Fatalf("seed %d: %s", seed, why)
 		}
+		moves += n
 	}
 	if moves < 100 {
 		t.Errorf("the unit has moved %d times: too seldom to learn from", moves)
 	}
+}
+
+// TestHandoverMutants breaks what keeps the unit from running twice. Each break must be found.
+func TestHandoverMutants(t *testing.T) {
+	const most = 400
+	for _, mutant := range []string{neverForfeits, absentIsGone} {
+		t.Run(mutant, func(t *testing.T) {
+			for seed := range uint64(most) {
+				if _, why := handOver(t, seed, mutant); why != "" {
+					t.Logf("seed %d: %s", seed, why)
+					return
+				}
+			}
+			t.Errorf("nothing was found in %d seeds", most)
+		})
+	}
+}
+
+// handOver counts how often the unit has moved, and says what is wrong, "" for nothing.
+func handOver(t *testing.T, seed uint64, mutant string) (moves int, why string) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	w := newStrictWorld()
+	w.mutant = mutant
+	var pending *decision // of whoever leads: what another had decided is refused
+	where, to := 0, 1
+	for range 300 {
+		switch r.IntN(9) {
+		case 0:
+			if r.IntN(3) == 0 {
+				to = r.IntN(4)
+			}
+			if pending == nil || r.IntN(2) == 0 { // else it is slow to write what it has decided
+				d := w.decide(t, to)
+				pending = &d
+			}
+		case 1:
+			if pending != nil {
+				w.commit(*pending)
+				pending = nil
+			}
+		case 2:
+			if r.IntN(16) == 0 {
+				w.wanted = !w.wanted
+			}
+		case 3:
+			w.leap(r, 1+r.IntN(3))
+		default:
+			w.step(r, 1+r.IntN(3))
+		}
+		var run, may []int
+		for n := 1; n <= 3; n++ {
+			if w.runs[n] {
+				run = append(run, n)
+			}
+			if _, there := w.at[n].unit(); there {
+				may = append(may, n)
+			}
+		}
+		if len(run) > 1 || len(may) > 1 {
+			return moves, fmt.Sprintf("it runs on hosts %v, and is in the schedules of %v", run, may)
+		}
+		if len(run) == 1 && run[0] != where {
+			where = run[0]
+			moves++
+		}
+	}
+	return moves, ""
 }
 
 // TestHandoverStays keeps a strict unit in the schedule of the host that may still run it, and out of all others.

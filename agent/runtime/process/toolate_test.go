@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,15 +17,21 @@ func TestTooLateToStart(t *testing.T) {
 	if !guard.Available {
 		t.Skip("units of Singleton=strict need CLOCK_BOOTTIME and pidfds, which this system has not")
 	}
+	blind := strings.Replace(startScript, `-lt "$_muster_limit"`, `-gt 0`, 1)
+	if blind == startScript {
+		t.Fatal("there is no look at the clock to take away")
+	}
 	for _, tt := range []struct {
 		name   string
+		script string
 		limit  func() (int64, error)
 		starts bool
 	}{
-		{"no limit", func() (int64, error) { return 0, nil }, true},
-		{"in an hour", func() (int64, error) { return uptime(guard.Now() + time.Hour) }, true},
-		{"now", func() (int64, error) { return uptime(guard.Now()) }, false},
-		{"an hour ago", func() (int64, error) { n, err := uptime(guard.Now() - time.Hour); return max(n, 1), err }, false},
+		{"no limit", startScript, func() (int64, error) { return 0, nil }, true},
+		{"in an hour", startScript, func() (int64, error) { return uptime(guard.Now() + time.Hour) }, true},
+		{"now", startScript, func() (int64, error) { return uptime(guard.Now()) }, false},
+		{"an hour ago", startScript, func() (int64, error) { n, err := uptime(guard.Now() - time.Hour); return max(n, 1), err }, false},
+		{"now, by a script that does not look", blind, func() (int64, error) { return uptime(guard.Now()) }, true},
 	} {
 		limit, err := tt.limit()
 		if err != nil {
@@ -45,7 +52,7 @@ func TestTooLateToStart(t *testing.T) {
 		}
 		started := filepath.Join(dir, "started")
 		const nobody = "0" // for a keeper
-		cmd := exec.Command(shell, "-c", startScript, "muster-start", nobody, shell, "-c", "echo yes >"+started)
+		cmd := exec.Command(shell, "-c", tt.script, "muster-start", nobody, shell, "-c", "echo yes >"+started)
 		cmd.ExtraFiles = []*os.File{
 			file("report", ""), file("go", fmt.Sprintf("%d a line\n", limit)), file("starts", ""), file("exit", ""), file("log", ""),
 		}
