@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	ossignal "os/signal"
+	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +65,17 @@ func init() {
 func runVoter(root string) error {
 	ctx, stop := ossignal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if dir := os.Getenv("MUSTER_IDLE_PROFILES"); dir != "" {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("voter-%d.pprof", os.Getpid())))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	return Run(ctx, Config{Root: root, Version: "test", Log: slog.New(slog.DiscardHandler)})
 }
 

@@ -18,11 +18,11 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// Access keeps the store's users in line with the roster (cluster/voter).
+// Access keeps who may use the store in line with the roster (cluster/voter).
 type Access interface {
-	// EnsureHost makes the user and the role of a host, if they are not there.
+	// EnsureHost gives a host access, if it has none.
 	EnsureHost(ctx context.Context, id string) error
-	// RemoveHost removes them. A host without is removed already.
+	// RemoveHost takes it away. A host without is removed already.
 	RemoveHost(ctx context.Context, id string) error
 }
 

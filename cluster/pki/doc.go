@@ -5,7 +5,7 @@
 // all connections TLS 1.3, and all verification is against the root alone, so an issuer can be replaced without telling
 // anybody. A leaf's role stands in its one URI (RFC 5280 section 4.2.1.6):
 //
-//	muster://<cluster uuid>/host/<host id>    CN <host id>     every host; etcd user of the same name
+//	muster://<cluster uuid>/host/<host id>    CN <host id>     every host; cluster/voter knows it by that
 //	muster://<cluster uuid>/voter/<host id>   CN root          a voter's privileged client, etcd's root user
 //	muster://<cluster uuid>/peer/<host id>    CN muster-peer   a voter among etcd's peers, and nowhere else
 //	muster://<cluster uuid>/operator          CN operator      the CLI

@@ -32,7 +32,7 @@ import (
 //	/muster/reboots/<id>          RebootRecord: what the host wants of the reboot lock; written by the host
 //	/muster/grants/<id>           GrantRecord: that the host holds the lock; in the commits that write LockRecord
 //	/muster/leader/               election of the scheduling leader among voters
-//	/muster/access                who has a user in etcd, and below it one key a host; cluster/voter alone
+//	/muster/access                which hosts have access to etcd, one key a host below it; cluster/voter alone
 //
 // Beside it are the applications' keys, which muster does not look into: the key /a/b of theirs is /app/a/b. They and what
 // agent/keys knows of them, all that every host may write, are from FirstApp to EndApp, without the latter.

@@ -14,25 +14,30 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// Every host is an etcd user named by its ID, without a password: its certificate's common name is enough. It has two
-// roles, one that all hosts share, which may read, and write the applications' keys, and one of its own that may write the
-// keys that are its own. Voters' control certificates are the user root, who may do everything. Nobody else exists.
+// To etcd all hosts are one user, which has two roles: one that may read, and write the applications' keys, and one that
+// may write below those prefixes where hosts have keys of their own. That each writes its own alone is the gate's affair,
+// which also takes a host for that user: etcd would need a user and a role of each, and its work at each join grows with
+// the hosts that have joined. Voters' control certificates are the user root, who may do everything. Nobody else exists.
 //
-// Which hosts have theirs is recorded below accessKey, one key a host, written when all else is done: so one read tells
-// whether anything is to be done, for any number of hosts, and what a crash left half done is done again. The key
+// Which hosts have access is recorded below accessKey, one key a host: to join is one entry of raft's log. The key
 // accessKey itself says that etcd asks for permission at all.
+//
+// Up to version 5 each host was a user of its own. Voters of that version go on to judge hosts by those users, and make
+// them of hosts that have none, as they find accessVersion to be another; so a cluster may be upgraded one voter at a time.
+// The users of old go when their hosts do.
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "5" // of the permissions below; a change of them is a change of this
+	accessVersion = "6" // of the permissions below; a change of them is a change of this
+	sharedUser    = "host"
 	sharedRole    = "host"
-	ownRole       = "host-" // and the host's ID
+	writerRole    = "writer"
+	oldRole       = "host-" // and the host's ID
 	rootName      = pki.CNControl
 
 	permRead      = clientv3.PermissionType(clientv3.PermRead)
 	permReadWrite = clientv3.PermissionType(clientv3.PermReadWrite)
 
-	parallel  = 8   // hosts whose users are made at once
 	batchSize = 100 // keys written in one transaction
 )
 
@@ -43,13 +48,16 @@ var readable = []string{
 	store.PrefixOrders, store.KeyRebalance, store.KeyLock, store.PrefixReboots, store.PrefixGrants,
 }
 
+// owned are the prefixes below which each host may write some keys: writable's.
+var owned = []string{store.PrefixHosts, store.PrefixAlive, store.PrefixStates, store.PrefixReboots}
+
 // writable are the keys that a host may write, and that nobody else but root may, beside the parts of its states.
 func writable(id string) []string {
 	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id), store.RebootKey(id)}
 }
 
-// EnsureAuth makes the users and roles of every host in the roster, removes those of hosts that are no longer in the
-// store's roster, and has etcd ask for permission from then on. Until the first call returns, every certificate of the
+// EnsureAuth gives every host in the roster access, takes it from those that are no longer in the store's roster, and has
+// etcd ask for permission from then on. Until the first call returns, every certificate of the
 // cluster may do everything.
 func (c *Control) EnsureAuth(ctx context.Context, hosts roster.Roster) error {
 	recorded, err := c.recorded(ctx)
@@ -62,7 +70,7 @@ func (c *Control) EnsureAuth(ctx context.Context, hosts roster.Roster) error {
 			return fmt.Errorf("cannot make the store's roles: %w", err)
 		}
 	}
-	if err := c.makeUsers(ctx, hosts, recorded); err != nil {
+	if err := c.record(ctx, unrecorded(hosts, recorded)); err != nil {
 		return fmt.Errorf("cannot give hosts access to the store: %w", err)
 	}
 	if err := c.removeStrangers(ctx, hosts, recorded); err != nil {
@@ -77,20 +85,17 @@ func (c *Control) EnsureAuth(ctx context.Context, hosts roster.Roster) error {
 	return nil
 }
 
-// EnsureHost makes the user and roles of one host, so that it can use the store as soon as it is told that it joined.
+// EnsureHost gives one host access, so that it can use the store as soon as it is told that it joined.
 func (c *Control) EnsureHost(ctx context.Context, id string) error {
 	if !roster.ValidID(id) {
 		return fmt.Errorf("cannot give access to %q: not a host ID", id)
 	}
-	recorded, err := c.recorded(ctx)
+	recorded, err := c.recordedOf(ctx, accessKey, accessPrefix+id)
 	if err == nil && recorded[accessPrefix+id] == accessVersion {
 		return nil
 	}
 	if err == nil && recorded[accessKey] != accessVersion {
 		err = c.makeShared(ctx)
-	}
-	if err == nil {
-		err = c.makeUser(ctx, id)
 	}
 	if err == nil {
 		err = c.record(ctx, []string{accessPrefix + id})
@@ -103,44 +108,49 @@ func (c *Control) EnsureHost(ctx context.Context, id string) error {
 
 // RemoveHost takes a host's access away. What it writes from now on is refused, and so is every new read; a watch that it
 // has open goes on until its connection ends.
+//
+// A voter that lags would still take the host for one that has access. But etcd refuses what was asked before its roles
+// changed last, and one comes and goes after the record: a voter knows neither change, or both.
 func (c *Control) RemoveHost(ctx context.Context, id string) error {
-	err := c.do(ctx, func(ctx context.Context) error {
-		_, err := c.client.UserDelete(ctx, id)
-		return err
-	}, rpctypes.ErrUserNotFound)
-	if err == nil {
-		err = c.do(ctx, func(ctx context.Context) error {
-			_, err := c.client.RoleDelete(ctx, ownRole+id)
-			return err
-		}, rpctypes.ErrRoleNotFound)
-	}
-	if err == nil {
-		err = c.do(ctx, func(ctx context.Context) error {
-			_, err := c.client.Delete(ctx, accessPrefix+id)
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("cannot remove the access of host %s to the store: %w", id, err)
+	for _, step := range []call{c.removeUser(id), c.forget(accessPrefix + id), c.addRole(oldRole + id), c.removeRole(oldRole + id)} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("cannot remove the access of host %s to the store: %w", id, err)
+		}
 	}
 	return nil
 }
 
 // recorded returns accessKey and everything below it.
 func (c *Control) recorded(ctx context.Context) (map[string]string, error) {
-	var found *clientv3.GetResponse
+	return c.get(ctx, clientv3.OpGet(accessKey, clientv3.WithPrefix()))
+}
+
+// recordedOf returns those of the keys that are there.
+func (c *Control) recordedOf(ctx context.Context, keys ...string) (map[string]string, error) {
+	var ops []clientv3.Op
+	for _, key := range keys {
+		ops = append(ops, clientv3.OpGet(key))
+	}
+	return c.get(ctx, ops...)
+}
+
+// get reads in one transaction.
+func (c *Control) get(ctx context.Context, ops ...clientv3.Op) (map[string]string, error) {
+	var read *clientv3.TxnResponse
 	err := c.do(ctx, func(ctx context.Context) (err error) {
-		found, err = c.client.Get(ctx, accessKey, clientv3.WithPrefix())
+		read, err = c.client.Txn(ctx).Then(ops...).Commit()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	recorded := make(map[string]string, len(found.Kvs))
-	for _, kv := range found.Kvs {
-		recorded[string(kv.Key)] = string(kv.Value)
+	values := map[string]string{}
+	for _, found := range read.Responses {
+		for _, kv := range found.GetResponseRange().GetKvs() {
+			values[string(kv.Key)] = string(kv.Value)
+		}
 	}
-	return recorded, nil
+	return values, nil
 }
 
 func (c *Control) record(ctx context.Context, keys []string) error {
@@ -162,50 +172,34 @@ func (c *Control) record(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// makeShared makes the user root and the role that all hosts have.
+// makeShared makes the user root, the one that hosts are, and its roles.
 func (c *Control) makeShared(ctx context.Context) error {
-	err := together(ctx, c.addUser(rootName), c.addRole(rootName), c.addRole(sharedRole))
+	err := together(ctx, c.addUser(rootName), c.addRole(rootName),
+		c.addUser(sharedUser), c.addRole(sharedRole), c.addRole(writerRole))
 	if err != nil {
 		return err
 	}
-	calls := []call{c.giveRole(rootName, rootName)}
+	calls := []call{
+		c.giveRole(rootName, rootName), c.giveRole(sharedUser, sharedRole), c.giveRole(sharedUser, writerRole),
+		c.permit(sharedRole, store.FirstApp, store.EndApp, permReadWrite),
+	}
 	for _, prefix := range readable {
 		calls = append(calls, c.permit(sharedRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permRead))
 	}
-	calls = append(calls, c.permit(sharedRole, store.FirstApp, store.EndApp, permReadWrite))
+	for _, prefix := range owned {
+		calls = append(calls, c.permit(writerRole, prefix, clientv3.GetPrefixRangeEnd(prefix), permReadWrite))
+	}
 	return together(ctx, calls...)
 }
 
-func (c *Control) makeUsers(ctx context.Context, hosts roster.Roster, recorded map[string]string) error {
-	var made []string
-	g, making := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
+// unrecorded are the keys of hosts whose access is to be recorded.
+func unrecorded(hosts roster.Roster, recorded map[string]string) (keys []string) {
 	for _, h := range hosts {
-		if recorded[accessPrefix+h.ID] == accessVersion {
-			continue
+		if key := accessPrefix + h.ID; recorded[key] != accessVersion {
+			keys = append(keys, key)
 		}
-		made = append(made, accessPrefix+h.ID)
-		g.Go(func() error { return c.makeUser(making, h.ID) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return c.record(ctx, made)
-}
-
-// makeUser makes one host's user and role.
-func (c *Control) makeUser(ctx context.Context, id string) error {
-	role := ownRole + id
-	if err := together(ctx, c.addUser(id), c.addRole(role)); err != nil {
-		return err
-	}
-	calls := []call{c.giveRole(id, sharedRole), c.giveRole(id, role)}
-	for _, key := range writable(id) {
-		calls = append(calls, c.permit(role, key, "", permReadWrite))
-	}
-	parts := store.StatesKey(id) + "/"
-	calls = append(calls, c.permit(role, parts, clientv3.GetPrefixRangeEnd(parts), permReadWrite))
-	return together(ctx, calls...)
+	return keys
 }
 
 // removeStrangers asks the store about each host before it removes it: a host that joined since hosts was read has its
@@ -275,6 +269,33 @@ func (c *Control) addRole(name string) call {
 			_, err := c.client.RoleAdd(ctx, name)
 			return err
 		}, rpctypes.ErrRoleAlreadyExist)
+	}
+}
+
+func (c *Control) removeUser(name string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.UserDelete(ctx, name)
+			return err
+		}, rpctypes.ErrUserNotFound)
+	}
+}
+
+func (c *Control) removeRole(name string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.RoleDelete(ctx, name)
+			return err
+		}, rpctypes.ErrRoleNotFound)
+	}
+}
+
+func (c *Control) forget(key string) call {
+	return func(ctx context.Context) error {
+		return c.do(ctx, func(ctx context.Context) error {
+			_, err := c.client.Delete(ctx, key)
+			return err
+		})
 	}
 }
 

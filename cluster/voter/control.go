@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Control administers the voters' etcd as its root user: users and roles (access.go), members (members.go), health
+// Control administers the voters' etcd as its root user: access (access.go), members (members.go), health
 // (probe.go). Every method may be repeated, after an error or a crash of the caller too; a call that finds things as they
 // shall be writes nothing. It is safe for concurrent use, by several voters too.
 type Control struct {

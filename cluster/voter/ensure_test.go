@@ -147,3 +147,65 @@ func TestEnsureAuthAfterCrash(t *testing.T) {
 		}
 	}
 }
+
+// TestUsersOfVersion5 has hosts that are users of their own go on as such until their access is recorded anew, and be
+// removed with their users.
+func TestUsersOfVersion5(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	c.form(t.Context())
+	control, ctx := c.control(), t.Context()
+	if err := control.EnsureAuth(ctx, c.hosts[:1]); err != nil {
+		t.Fatal(err)
+	}
+	old := c.hosts[1].ID
+	for _, step := range []call{
+		control.addUser(old), control.addRole(oldRole + old), control.giveRole(old, sharedRole), control.giveRole(old, oldRole+old),
+		control.permit(oldRole+old, store.StatesKey(old), "", permReadWrite),
+	} {
+		if err := step(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := control.client.Put(ctx, accessPrefix+old, "5"); err != nil {
+		t.Fatal(err)
+	}
+	client := c.client(c.tls(c.hostPair(c.hosts[1])))
+	check := func(when string, key string, want bool) {
+		t.Helper()
+		if _, err := client.Put(ctx, key, "x"); denied(err) == want || want && err != nil {
+			t.Errorf("%s, %s: %v", when, key, err)
+		}
+	}
+	check("a user of its own", store.StatesKey(old), true)
+	check("a user of its own", store.AliveKey(old), false) // which this user was not given
+	if err := control.EnsureAuth(ctx, c.hosts); err != nil {
+		t.Fatal(err)
+	}
+	check("recorded anew", store.StatesKey(old), true)
+	check("recorded anew", store.AliveKey(old), true)
+	check("recorded anew", store.AliveKey(c.hosts[2].ID), false)
+	before, err := control.client.AuthStatus(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := control.RemoveHost(ctx, old); err != nil {
+		t.Fatal(err)
+	}
+	check("removed", store.StatesKey(old), false)
+	if after, err := control.client.AuthStatus(ctx); err != nil || after.AuthRevision <= before.AuthRevision {
+		t.Errorf("a voter that lags would not notice: %v, %v", after, err)
+	}
+}
+
+// TestJoinIsOneEntry holds what the access of a host costs, whatever the number of those before it.
+func TestJoinIsOneEntry(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	c.form(t.Context())
+	control := c.control()
+	if err := control.EnsureAuth(t.Context(), c.hosts[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.index(t, func() { _ = control.EnsureHost(t.Context(), c.hosts[1].ID) }); n != 1 {
+		t.Errorf("a join writes %d entries", n)
+	}
+}

@@ -29,7 +29,7 @@ func BenchmarkForm(b *testing.B) {
 	}
 }
 
-// BenchmarkEnsureAuth gives a new cluster its users and roles, and then 97 hosts more.
+// BenchmarkEnsureAuth gives a new cluster's hosts access, and then 97 hosts more.
 func BenchmarkEnsureAuth(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()

@@ -78,7 +78,7 @@ func TestRenewalsWhileStopping(t *testing.T) {
 	if err := c.control().EnsureAuth(t.Context(), c.hosts); err != nil {
 		t.Fatal(err)
 	}
-	client := c.client(c.tls(c.hostPair(c.hosts[1])), c.hosts[0].ClientURL())
+	client := c.client(c.controlTLS(0), c.hosts[0].ClientURL())
 	granted, err := client.Grant(t.Context(), 60)
 	if err != nil {
 		t.Fatal(err)

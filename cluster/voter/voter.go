@@ -55,10 +55,11 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 	}
 	streams, end := context.WithCancel(ctx)
 	options := []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
-	passOn := newRelay(cfg.Relay)
+	passOn, front := newRelay(cfg.Relay), &gate{}
 	if cfg.Relay != nil {
 		options = append(options, grpc.ChainStreamInterceptor(passOn.intercept), grpc.UnknownServiceHandler(passOn.serve))
 	}
+	options = append(options, grpc.ChainStreamInterceptor(front.stream), grpc.ChainUnaryInterceptor(front.unary))
 	ec, err := embedConfig(cfg, options...)
 	if err == nil && !known {
 		err = prepareFirst(ctx, cfg, ec)
@@ -73,6 +74,7 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	v := &Voter{etcd: etcd, end: end}
+	front.server.Store(etcd.Server)
 	if cfg.Relay != nil {
 		passOn.server.Store(etcd.Server)
 		v.wg.Go(func() { passOn.run(streams) })
