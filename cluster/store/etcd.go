@@ -25,7 +25,8 @@ type EtcdConfig struct {
 	// Timeout bounds a call whose context ends later; default 5 s.
 	Timeout time.Duration
 	// Probe is after how long without a session's sign of life the endpoint in use is asked whether it answers and has a
-	// leader; default 750 ms. An endpoint that has fallen silent is left after at most Probe + 1250 ms.
+	// leader; default 750 ms. An endpoint that has fallen silent is left after at most Probe + 1250 ms, and after 600 ms if
+	// a call waits for it and another answers.
 	Probe time.Duration
 }
 
@@ -53,7 +54,8 @@ const (
 // Etcd is a Store in an etcd v3 cluster.
 //
 // It talks to one member at a time and leaves it when it falls silent, loses its leader, or turns out to be a learner
-// (member.go), so a frozen or partitioned member costs about two seconds. gRPC's own keepalive would need over ten.
+// (etcd_member.go), so a frozen or partitioned member costs less than a second where calls wait for it and another member
+// answers (etcd_doubt.go), and about two otherwise. gRPC's own keepalive would need over ten.
 // Reads are tried again on another member until their context or Timeout ends. A commit is tried again only when the
 // member is known not to have proposed it.
 type Etcd struct {
@@ -307,7 +309,7 @@ func (s *Etcd) call(ctx context.Context, f func(context.Context, *member) error,
 		if err != nil {
 			return errors.Join(err, last)
 		}
-		last = f(ctx, m)
+		last = m.doubted(func() error { return f(ctx, m) })
 		if last == nil {
 			return nil
 		}

@@ -47,7 +47,7 @@ func (s *Etcd) open(endpoint string) (*member, error) {
 // close ends the connection and every call over it. What it returns is only that the context has ended.
 func (m *member) close() { _ = m.client.Close() }
 
-// suspect asks for a probe now.
+// suspect asks for a probe now: somebody waits for the member, or it has failed.
 func (m *member) suspect() {
 	select {
 	case m.nudge <- struct{}{}:
@@ -209,6 +209,7 @@ func (s *Etcd) tend(m *member) error {
 	due := time.NewTimer(s.cfg.Probe)
 	defer due.Stop()
 	for {
+		doubted := false
 		s.mu.Lock()
 		changed, known := s.changed, slices.Contains(s.endpoints, m.endpoint)
 		s.mu.Unlock()
@@ -228,8 +229,9 @@ func (s *Etcd) tend(m *member) error {
 				continue
 			}
 		case <-m.nudge:
+			doubted = true
 		}
-		if err := m.probe(s.ctx, probeTimeout); err != nil {
+		if err := s.examine(m, doubted); err != nil {
 			return err
 		}
 		m.answered()

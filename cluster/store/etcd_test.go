@@ -123,6 +123,28 @@ func TestEtcdCommitToFrozenMember(t *testing.T) {
 	}
 }
 
+// TestEtcdLeavesDoubtedMember: a member that freezes long before it is due to be probed is left for another one since a call
+// waits for it, while the call is still under way.
+func TestEtcdLeavesDoubtedMember(t *testing.T) {
+	endpoint := endpointOf(startEtcd(t, nil))
+	first, second := startRelay(t, endpoint), startRelay(t, endpoint)
+	st, err := store.DialEtcd(t.Context(), store.EtcdConfig{
+		Endpoints: []string{first.endpoint(), second.endpoint()}, Prefer: first.endpoint(), Probe: time.Hour, Timeout: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	put(t, st, "/a", "1")
+	first.freeze()
+	if item, err := st.Get(t.Context(), "/a"); err != nil || string(item.Value) != "1" {
+		t.Errorf("read: %+v, %v", item, err)
+	}
+	if got := st.Endpoint(); got != second.endpoint() {
+		t.Errorf("uses %s, the other is %s", got, second.endpoint())
+	}
+}
+
 // TestEtcdSessionOfFrozenMember: nobody answers, so the session must be given up by the local clock.
 func TestEtcdSessionOfFrozenMember(t *testing.T) {
 	endpoint := endpointOf(startEtcd(t, nil))

@@ -16,6 +16,9 @@ import (
 //	2 Election + TTL + Election + 0.5 s = TTL + 1.7 s    for one site, where Election is 0.4 s
 //
 // which leaves 0.3 s of the promised TTL + 2 s for deciding and starting.
+//
+// It bounds for how long nothing can be written, too: 2 Elections, and up to 0.6 s more at a host whose voter was frozen with
+// its leadership (store.Etcd), which is less than 1.5 s for one site, and 3.4 s for the longest that ForLease gives.
 type Timing struct {
 	Heartbeat time.Duration // of the leader; about a round trip between voters. Whole milliseconds.
 	Election  time.Duration // a voter that hears none for this long calls an election; 5 Heartbeats at least
