@@ -20,7 +20,7 @@ import (
 // shall be writes nothing. It is safe for concurrent use, by several voters too.
 type Control struct {
 	client *clientv3.Client
-	tls    *tls.Config
+	conns  *conns
 	log    *slog.Logger
 }
 
@@ -42,14 +42,17 @@ func NewControl(ctx context.Context, endpoints []string, config *tls.Config, log
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach etcd: %w", err)
 	}
-	return &Control{client: client, tls: config, log: log}, nil
+	return &Control{client: client, conns: newConns(config), log: log}, nil
 }
 
 // SetEndpoints replaces the voters' client URLs.
 func (c *Control) SetEndpoints(endpoints []string) { c.client.SetEndpoints(endpoints...) }
 
 // Close gives the connections back.
-func (c *Control) Close() error { return c.client.Close() }
+func (c *Control) Close() error {
+	c.conns.close()
+	return c.client.Close()
+}
 
 // do makes a call that may be repeated until it succeeds, fails for good, or ctx or retryTimeout ends. Errors in done
 // count as success.

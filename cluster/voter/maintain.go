@@ -52,11 +52,10 @@ func (c *Control) databases(ctx context.Context, members []*pb.Member) []members
 	for i, m := range members {
 		wg.Go(func() {
 			all[i].Member = m.ID
-			conn, err := c.dial(m)
+			conn, err := c.conns.to(m)
 			if err != nil {
 				return
 			}
-			defer func() { _ = conn.Close() }()
 			s, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 			if err != nil {
 				return
@@ -91,11 +90,10 @@ func (c *Control) defragment(ctx context.Context, id uint64, members []*pb.Membe
 	if at < 0 {
 		return rpctypes.ErrMemberNotFound
 	}
-	conn, err := c.dial(members[at])
+	conn, err := c.conns.to(members[at])
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, defragTimeout)
 	defer cancel()
 	_, err = pb.NewMaintenanceClient(conn).Defragment(ctx, &pb.DefragmentRequest{}, grpc.WaitForReady(true))

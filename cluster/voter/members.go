@@ -151,11 +151,10 @@ func (c *Control) atMember(
 	if at < 0 {
 		return rpctypes.ErrMemberNotFound
 	}
-	conn, err := c.dial(members[at])
+	conn, err := c.conns.to(members[at])
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
 	return once(ctx, func(ctx context.Context) error { return call(ctx, conn) })
 }
 

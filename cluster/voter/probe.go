@@ -2,16 +2,12 @@ package voter
 
 import (
 	"context"
-	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 )
 
 // probeTimeout is how long a member may take to say how it is.
@@ -41,6 +37,7 @@ func (c *Control) Health(ctx context.Context) ([]Health, error) {
 func (c *Control) probe(ctx context.Context, members []*pb.Member) []Health {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	c.conns.keep(members)
 	all := make([]Health, len(members))
 	var wg sync.WaitGroup
 	for i, m := range members {
@@ -51,25 +48,12 @@ func (c *Control) probe(ctx context.Context, members []*pb.Member) []Health {
 	return all
 }
 
-// dial connects to one member.
-func (c *Control) dial(m *pb.Member) (*grpc.ClientConn, error) {
-	if len(m.ClientURLs) == 0 {
-		return nil, fmt.Errorf("member %x has not started yet", m.ID)
-	}
-	u, err := url.Parse(m.ClientURLs[0])
-	if err != nil {
-		return nil, err
-	}
-	return grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(credentials.NewTLS(c.tls)))
-}
-
 // ask fills h from one member's own answer.
 func (c *Control) ask(ctx context.Context, m *pb.Member, h *Health) error {
-	conn, err := c.dial(m)
+	conn, err := c.conns.to(m)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
 	s, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
 		return err
