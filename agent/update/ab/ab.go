@@ -51,6 +51,7 @@ const (
 	workDir    = "/run/muster/sysupdate"        // definitions and sources of the call that is made
 	osRelease  = "/usr/lib/os-release"          // of the booted root: not /etc, which is kept across releases
 	mountInfo  = "/proc/self/mountinfo"         // whether the ESP is there
+	firmware   = "/sys/firmware/efi"            // there when it is UEFI
 	countPath  = "/sys/firmware/efi/efivars/" + // set by systemd-boot when it counted this boot (systemd.io/AUTOMATIC_BOOT_ASSESSMENT)
 		"LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
@@ -166,7 +167,7 @@ func (e *Engine) look(ctx context.Context) (state, error) {
 	if s.booted, err = e.booted(); err != nil {
 		return s, err
 	}
-	if err := e.mounted(); err != nil {
+	if err := e.mount(ctx); err != nil {
 		return s, err
 	}
 	names, err := e.names(kernelsDir)
@@ -217,18 +218,32 @@ func (e *Engine) booted() (string, error) {
 	return fields["IMAGE_VERSION"], nil
 }
 
-// mounted checks that the ESP is on /efi: what is written below the mount point is lost and boots nothing.
-func (e *Engine) mounted() error {
-	text, err := os.ReadFile(e.path(mountInfo))
-	if err != nil {
+// mount has the ESP on /efi: what is written below the mount point is lost and boots nothing.
+func (e *Engine) mount(ctx context.Context) error {
+	if mounted, err := e.mounted(); mounted || err != nil {
 		return err
 	}
+	if _, err := os.Stat(e.path(firmware)); errors.Is(err, fs.ErrNotExist) {
+		return ErrNoESP
+	}
+	if _, err := e.run(ctx, systemctl, "start", "efi.mount"); err != nil {
+		return err
+	}
+	mounted, err := e.mounted()
+	if err == nil && !mounted {
+		err = ErrNoESP
+	}
+	return err
+}
+
+func (e *Engine) mounted() (bool, error) {
+	text, err := os.ReadFile(e.path(mountInfo))
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == "/efi" {
-			return nil
+			return true, nil
 		}
 	}
-	return ErrNoESP
+	return false, err
 }
 
 // names lists a directory, which need not be there.

@@ -51,7 +51,16 @@ func TestRefusals(t *testing.T) {
 	}{
 		"another system": {func(t *testing.T, h *host) { h.write(t, osRelease, "ID=debian\n") }, ErrNoImage},
 		"no version":     {func(t *testing.T, h *host) { h.write(t, osRelease, "IMAGE_ID=muster\nIMAGE_VERSION=../1\n") }, ErrNoImage},
-		"no ESP":         {func(t *testing.T, h *host) { h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n") }, ErrNoESP},
+		"no ESP": {func(t *testing.T, h *host) {
+			h.esp = ""
+			h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n")
+		}, ErrNoESP},
+		"no UEFI": {func(t *testing.T, h *host) {
+			h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n")
+			if err := os.RemoveAll(h.path(firmware)); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrNoESP},
 		"no entry": {func(t *testing.T, h *host) {
 			if err := os.Remove(h.path(kernelsDir + "/muster_1.efi")); err != nil {
 				t.Fatal(err)

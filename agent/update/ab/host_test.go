@@ -27,17 +27,19 @@ type host struct {
 	slots  []*partition
 	step   func()
 	calls  []string
-	failed error // what the next program fails with
+	esp    string // the line of mountinfo, when the ESP is mounted
+	failed error  // what the next program fails with
 }
 
 func newHost(t *testing.T, step func()) *host {
 	h := &host{root: t.TempDir(), slots: []*partition{{prefix + "1", contents("1", rootSuffix)}, {label: emptyLabel}}, step: step}
+	h.esp = "36 25 254:1 / /efi rw,relatime shared:1 - vfat /dev/vda1 rw\n"
 	for _, dir := range []string{kernelsDir, "/usr/lib", "/proc/self", filepath.Dir(countPath), "/run"} {
 		if err := os.MkdirAll(h.path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n36 25 254:1 / /efi rw,relatime shared:1 - vfat /dev/vda1 rw\n")
+	h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n")
 	h.write(t, kernelsDir+"/"+fileName("1", -1, 0), contents("1", kernelSuffix))
 	h.run(t, "1")
 	return h
@@ -94,6 +96,7 @@ func (h *host) entries() []entry {
 func (h *host) Boot(t *testing.T) {
 	t.Helper()
 	_ = os.RemoveAll(h.path("/run"))
+	h.write(t, mountInfo, "25 1 0:22 / / ro - squashfs /dev/dm-0 ro\n")
 	for range 2 * tries {
 		entries := h.entries()
 		if len(entries) == 0 {
@@ -152,6 +155,9 @@ func (h *host) call(_ context.Context, program string, args ...string) ([]byte, 
 	case "systemctl reboot":
 		return nil, nil
 	case "systemctl start":
+		if args[1] == "efi.mount" {
+			return nil, os.WriteFile(h.path(mountInfo), []byte(h.esp), 0o644)
+		}
 		return nil, h.bless()
 	}
 	definition, err := h.definition(strings.TrimPrefix(args[0], "--definitions="))
