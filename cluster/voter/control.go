@@ -21,6 +21,7 @@ import (
 type Control struct {
 	client *clientv3.Client
 	conns  *conns
+	known  rosterCache
 	log    *slog.Logger
 }
 

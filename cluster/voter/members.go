@@ -14,7 +14,6 @@ import (
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/membership"
 	"github.com/musterhq/muster/cluster/roster"
-	"github.com/musterhq/muster/cluster/store"
 )
 
 // maxLag is by how many entries of raft's log a learner may be behind the leader and count as caught up. etcd itself asks
@@ -191,27 +190,6 @@ func (c *Control) members(ctx context.Context) ([]*pb.Member, error) {
 		return nil, fmt.Errorf("cannot list etcd's members: %w", err)
 	}
 	return list.Members, nil
-}
-
-// roster reads the store's roster.
-func (c *Control) roster(ctx context.Context) (roster.Roster, error) {
-	var found *clientv3.GetResponse
-	err := c.do(ctx, func(ctx context.Context) (err error) {
-		found, err = c.client.Get(ctx, store.PrefixRoster, clientv3.WithPrefix())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the roster: %w", err)
-	}
-	hosts := make(roster.Roster, 0, len(found.Kvs))
-	for _, kv := range found.Kvs {
-		r, err := store.Unmarshal[store.RosterRecord](kv.Value)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the roster: %w", err)
-		}
-		hosts = append(hosts, r.Host)
-	}
-	return hosts, nil
 }
 
 // view is what etcd and the roster tell. That a voter's member answers is all that it knows of hosts.
