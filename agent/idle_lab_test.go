@@ -33,6 +33,7 @@ const (
 	idleVoters = 3
 	idleFor    = time.Minute
 	joins      = 16 // at once
+	wave       = 50 // hosts that begin to live at once: to shake hands is dear, and these are all on one machine
 )
 
 // idleHosts is 1,000 or what MUSTER_IDLE_HOSTS says. To admit them takes most of the time: whenever etcd learns of a user
@@ -188,8 +189,11 @@ func (o *operator) joinAll(c *api.Client, voters roster.Roster, count int) {
 		o.t.Fatal(err)
 	}
 	o.t.Logf("%d hosts joined in %v", len(hosts), time.Since(began).Round(time.Second))
-	for _, h := range hosts {
+	for i, h := range hosts {
 		o.live(h)
+		if n := i + 1; n%wave == 0 {
+			o.await(5*time.Minute, func() error { return ready(o.t, c, len(voters)+n) })
+		}
 	}
 }
 
