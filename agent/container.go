@@ -29,6 +29,15 @@ func (c containers) render(unit string, f unitfile.File) (unitfile.File, error) 
 	return quadlet.Render(unit, f, h)
 }
 
+// health is how to ask whether a container is well, see quadlet.Health.
+func (c containers) health(unit string, f unitfile.File) (words []string, well string, err error) {
+	h, err := c.host(f.Muster(unit).Engine)
+	if err != nil {
+		return nil, "", err
+	}
+	return quadlet.Health(unit, f, h)
+}
+
 // heldByUnit says whether killing the unit kills the container: it is in the unit's control group, and no engine's.
 func heldByUnit(f unitfile.File, h quadlet.Host) bool {
 	for _, key := range []string{"CgroupsMode", "PodmanArgs", "GlobalArgs"} {

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/musterhq/muster/agent/health"
@@ -19,6 +21,8 @@ type checks struct {
 	files     files
 	processes process.Config // what commands run with
 	log       *slog.Logger
+
+	containers containers
 
 	mu    sync.Mutex
 	known map[string]unitfile.File // by SHA-256; without options for one that asks for no check
@@ -93,6 +97,13 @@ func (c *checks) execute(ctx context.Context, t health.Target, words []string) (
 	if err != nil {
 		return "", err
 	}
+	well := ""
+	if t.Check.Kind == "container" {
+		if words, well, err = c.containers.health(t.Unit, file); err != nil {
+			return "", err
+		}
+		file = unitfile.File{} // the engine is no process of the unit
+	}
 	cmd, err := c.processes.Beside(ctx, t.Unit, file, words)
 	if err != nil {
 		return "", err
@@ -101,6 +112,9 @@ func (c *checks) execute(ctx context.Context, t health.Target, words []string) (
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		return string(out), fmt.Errorf("%s: %w", words[0], err)
+	}
+	if well != "" && strings.TrimSpace(string(out)) != well {
+		return string(out), errors.New("the engine says")
 	}
 	return string(out), nil
 }

@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,5 +93,41 @@ func TestCommandsRunLikeTheUnit(t *testing.T) {
 	began := time.Now()
 	if _, err := run(ctx, "sleep 100 & sleep 100"); err == nil || time.Since(began) > 20*time.Second {
 		t.Errorf("a check that hangs ended after %v with %v", time.Since(began), err)
+	}
+}
+
+// TestContainersHealth asks the engine, as the file's HealthCmd= says, and not as a process of the unit.
+func TestContainersHealth(t *testing.T) {
+	const content = "[Container]\nImage=localhost/web\nContainerName=web-%i\nHealthCmd=true\nEnvironment=HEALTHY=no\n"
+	sum := store.FileSum([]byte(content))
+	parsed, _, err := unitfile.Parse("web@7.service", []byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ engine, script, out, err string }{
+		{"podman", `[ "$*" = "healthcheck run web-7" ]`, "", ""},
+		{"podman", "echo unhealthy; exit 1", "unhealthy\n", "exit status 1"},
+		{"docker", "echo healthy", "healthy\n", ""},
+		{"docker", "echo starting", "starting\n", "the engine says"},
+		{"docker", `[ "$*" = "inspect --format {{.State.Health.Status}} web-7" ] && echo healthy`, "healthy\n", ""},
+		{"none", "", "", "cannot find podman or docker on this host"},
+	} {
+		path := filepath.Join(t.TempDir(), tt.engine)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := newChecks(files{dir: t.TempDir()}, process.Config{Path: "/bin:/usr/bin", Instance: "i"}, quiet())
+		c.known[sum] = parsed
+		c.containers.find = func(program string) (string, error) {
+			if program != tt.engine {
+				return "", exec.ErrNotFound
+			}
+			return path, nil
+		}
+		check := parsed.Muster("web@7.service").HealthCheck
+		out, err := c.execute(t.Context(), health.Target{Unit: "web@7.service", File: sum, Check: check}, nil)
+		if out != tt.out || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s, %s: %q, %v", tt.engine, tt.script, out, err)
+		}
 	}
 }

@@ -52,6 +52,7 @@ func (m *Managers) assemble() {
 	}
 	kept := files{dir: filepath.Join(m.Root, filesPath), store: m.Store}
 	checks := newChecks(kept, m.processes, m.Log)
+	checks.containers = m.containers
 	if m.Exec != nil {
 		checks.Checker = health.New(m.Exec)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/musterhq/muster/agent/unitfile"
 )
 
-// Exec runs a command like a process of the unit, and returns the last that it printed, which may be of any length, and
+// Exec runs a command like a process of the unit, or without one asks a container's engine, and returns the last that it printed, which may be of any length, and
 // why it failed. It ends everything that it started when ctx does.
 type Exec func(ctx context.Context, t Target, words []string) (output string, err error)
 
@@ -30,6 +30,8 @@ func Probe(ctx context.Context, t Target, run Exec) string {
 		err = probeTCP(ctx, t.Check.Target)
 	case "exec":
 		err = probeExec(ctx, t, run)
+	case "container":
+		err = told(run(ctx, t, nil))
 	default:
 		err = fmt.Errorf("this musterd knows no check %q", t.Check.Kind)
 	}
@@ -106,7 +108,11 @@ func probeExec(ctx context.Context, t Target, run Exec) error {
 	if err != nil {
 		return err
 	}
-	output, err := run(ctx, t, words)
+	return told(run(ctx, t, words))
+}
+
+// told is a command's error with what it said.
+func told(output string, err error) error {
 	if err != nil && strings.TrimSpace(output) != "" {
 		return fmt.Errorf("%w: %s", err, output)
 	}

@@ -64,7 +64,7 @@ func startHost(t *testing.T) *host {
 			t.Error(err)
 		}
 	})
-	in.Run(t, "sh", "-c", "mkdir -p /tmp/root/bin && cp /bin/busybox /tmp/root/bin/ && ln -s busybox /tmp/root/bin/sh && "+
+	in.Run(t, "sh", "-c", "mkdir -p /tmp/root/bin /tmp/root/tmp && cp /bin/busybox /tmp/root/bin/ && ln -s busybox /tmp/root/bin/sh && "+
 		"tar -C /tmp/root -c . | podman import - localhost/busybox")
 	return &host{t, in, rt}
 }
@@ -273,6 +273,42 @@ Environment="SET=a b" "SPLIT=c d"
 		t.Errorf("the container has\n%s\nwant\n%s", log, strings.Join(want, "\n"))
 	}
 	h.stop("words@7.service")
+}
+
+// TestContainersAreWell asks a real podman for the health of containers, of which it makes checks by itself where systemd
+// has the service.
+func TestContainersAreWell(t *testing.T) {
+	h := startHost(t)
+	const text = `[Container]
+Image=localhost/busybox
+Pull=never
+Network=none
+ContainerName=well-%i
+StopSignal=SIGKILL
+HealthCmd=/bin/busybox test -e /tmp/well
+HealthInterval=1h
+Exec=/bin/sh -c 'echo up; exec /bin/busybox sleep 1000'
+`
+	for i, form := range forms[:2] {
+		name := fmt.Sprintf("web@%d.service", i+1)
+		h.start(name, text, form.on)
+		h.wait(name, running)
+		h.logged(name, "up")
+		file, _, err := quadlet.Parse(name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		words, well, err := quadlet.Health(name, file, form.on)
+		if err != nil || well != "" {
+			t.Fatal(well, err)
+		}
+		if out, err := h.in.Command(t.Context(), words...).CombinedOutput(); err == nil || !strings.Contains(string(out), "unhealthy") {
+			t.Errorf("%s: before it is well: %s, %v", form.name, out, err)
+		}
+		h.sh("podman", "exec", fmt.Sprintf("well-%d", i+1), "/bin/busybox", "touch", "/tmp/well")
+		h.sh(words...)
+		h.stop(name)
+	}
 }
 
 // TestContainersThatCannotRun reads what is said of them.

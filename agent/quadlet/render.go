@@ -82,6 +82,10 @@ func (r *renderer) supported() {
 			refuse(k.name, "write the program alone, and its arguments into Exec=")
 		}
 	}
+	if _, given := r.given["HealthStartupCmd"]; given && r.untimed() {
+		o := r.given["HealthStartupCmd"]
+		r.lacks = append(r.lacks, o.Finding(r.document.unit, wrong("use HealthStartPeriod=", "not supported without systemd"), ""))
+	}
 	if r.notify() == "conmon" || r.detached {
 		return
 	}
@@ -90,6 +94,11 @@ func (r *renderer) supported() {
 		what = "not supported without systemd"
 	}
 	r.lacks = append(r.lacks, r.given["Notify"].Finding(r.document.unit, wrong("remove it", "%s", what), ""))
+}
+
+// untimed says that the engine cannot make health checks by itself: podman has systemd's timers for that. Muster makes them.
+func (r *renderer) untimed() bool {
+	return r.Engine == unitfile.Podman && !r.Systemd && r.one("HealthCmd") != ""
 }
 
 // notify is who says that the container runs: conmon when it has begun, or itself, or its health.
@@ -244,6 +253,9 @@ func (r *renderer) create() []string {
 		args = append(args, "--env="+variable)
 	}
 	args = append(args, r.flags()...)
+	if r.untimed() {
+		args = append(args, "--health-interval=disable")
+	}
 	args = append(args, r.values["PodmanArgs"]...)
 	if root := r.one("Rootfs"); root != "" {
 		args = append(args, "--rootfs", root)
@@ -275,7 +287,7 @@ func (r *renderer) flags() []string {
 		if r.Engine == unitfile.Docker {
 			flag = k.docker
 		}
-		if flag == "" {
+		if flag == "" || k.name == "HealthInterval" && r.untimed() {
 			continue
 		}
 		for _, v := range r.values[k.name] {

@@ -1,6 +1,7 @@
 package unitfile
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net"
@@ -15,8 +16,8 @@ import (
 // HealthCheck says how to ask a unit whether it is well. The zero value is none. The settings of time are named like
 // Podman's (podman-systemd.unit(5)) and have their defaults where the file says nothing.
 type HealthCheck struct {
-	Kind   string // http, tcp, exec
-	Target string // URL, host:port, or command line
+	Kind   string // http, tcp, exec, or container: its engine makes the check of HealthCmd=
+	Target string // URL, host:port, or command line; of a container none
 	// Interval lies between two checks, and Timeout is how long one may take.
 	Interval, Timeout time.Duration
 	// Retries is how many checks in a row have to fail until the unit is unhealthy.
@@ -54,11 +55,17 @@ func (h HealthCheck) Patience() time.Duration {
 var healthKeys = []string{"HealthInterval", "HealthTimeout", "HealthRetries", "HealthStartPeriod", "HealthAction"}
 
 // completeHealth fills in what the file leaves open.
-func (r *xReader) completeHealth() {
+func (r *xReader) completeHealth(f File) {
 	h := &r.muster.HealthCheck
+	_, tried := r.given["HealthCheck"]
+	if engines, ok := f.containerHealth(); ok && !tried {
+		h.Kind = engines.Kind
+		h.Interval, h.Timeout = cmp.Or(h.Interval, engines.Interval), cmp.Or(h.Timeout, engines.Timeout)
+		h.Retries, h.StartPeriod = cmp.Or(h.Retries, engines.Retries), cmp.Or(h.StartPeriod, engines.StartPeriod)
+		return
+	}
 	if h.Kind == "" {
 		*h = HealthCheck{}
-		_, tried := r.given["HealthCheck"]
 		for _, key := range healthKeys {
 			if o, ok := r.given[key]; ok && !tried {
 				r.fail(o, "add HealthCheck= with what to ask, or remove it", "there is no `HealthCheck` beside it")
@@ -78,6 +85,32 @@ func (r *xReader) completeHealth() {
 	if o, ok := r.given["HealthStartPeriod"]; !ok || o.Value == "" {
 		h.StartPeriod = HealthStartPeriod
 	}
+}
+
+// containerHealth is the check that a container brings with it: HealthCmd= of [Container], with the settings beside it, and
+// the defaults that engines have (podman-run(1), "--health-interval"). It is false for one that nobody is to make.
+func (f File) containerHealth() (HealthCheck, bool) {
+	last := map[string]string{}
+	for _, o := range f.Section(xContainer) {
+		last[o.Name] = strings.TrimSpace(o.Value)
+	}
+	if cmd := last["HealthCmd"]; cmd == "" || cmd == "none" || last["HealthInterval"] == "disable" {
+		return HealthCheck{}, false
+	}
+	span := func(key string, otherwise time.Duration) time.Duration {
+		d, err := time.ParseDuration(last[key])
+		if err != nil { // none, or one with a specifier
+			return otherwise
+		}
+		return min(max(d, minHealthTime), maxHealthTime)
+	}
+	h := HealthCheck{Kind: "container", Retries: HealthRetries}
+	h.Interval, h.Timeout = span("HealthInterval", 30*time.Second), span("HealthTimeout", 30*time.Second)
+	h.StartPeriod = span("HealthStartPeriod", 0) + h.Interval // for an engine that makes the first check that late
+	if n, err := strconv.Atoi(last["HealthRetries"]); err == nil && n > 0 {
+		h.Retries = min(n, maxRetries)
+	}
+	return h, true
 }
 
 func (r *xReader) healthCheck(o Option, value string) {

@@ -100,7 +100,7 @@ func (f File) readMuster(unitName string) *xReader {
 			read(r, o, strings.TrimSpace(join(o.Value)))
 		}
 	}
-	r.completeHealth()
+	r.completeHealth(f)
 	return r
 }
 

@@ -66,6 +66,25 @@ func TestMuster(t *testing.T) {
 			want: unitfile.Muster{HealthCheck: check("exec", "/bin/check --quick 'a b'")},
 		},
 		{
+			name: "a container's own", unit: "a.service", text: "[Container]\nImage=a\nHealthCmd=test -e /ok\n",
+			want: unitfile.Muster{HealthCheck: unitfile.HealthCheck{
+				Kind: "container", Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3, StartPeriod: 30 * time.Second,
+			}},
+		},
+		{
+			name: "a container's own, and how often", unit: "a.service",
+			text: "HealthAction=restart\nHealthTimeout=7s\n[Container]\nImage=a\nHealthCmd=test -e /ok\nHealthInterval=1m30s\n" +
+				"HealthRetries=5\nHealthStartPeriod=10s\nHealthTimeout=2s\n",
+			want: unitfile.Muster{HealthCheck: unitfile.HealthCheck{
+				Kind: "container", Interval: 90 * time.Second, Timeout: 7 * time.Second, Retries: 5, StartPeriod: 100 * time.Second, Restart: true,
+			}},
+		},
+		{name: "a container's own that nobody makes", unit: "a.service", text: "[Container]\nImage=a\nHealthCmd=none\n"},
+		{
+			name: "a container with a check of muster's", unit: "a.service", text: "HealthCheck=tcp://a:1\n[Container]\nImage=a\nHealthCmd=true\n",
+			want: unitfile.Muster{HealthCheck: check("tcp", "a:1")},
+		},
+		{
 			name: "when and how often", unit: "a.service",
 			text: "HealthAction=restart\nHealthStartPeriod=0\nHealthRetries=1\nHealthTimeout=500ms\nHealthInterval=1min\nHealthCheck=tcp://a:1\n",
 			want: unitfile.Muster{HealthCheck: unitfile.HealthCheck{
@@ -126,6 +145,7 @@ func TestMusterRefuses(t *testing.T) {
 		{"a.service", "Priority=1001", "`Priority`: \"1001\" is no priority"},
 		{"a.socket", "Singleton=strict", "`Singleton`: only a service can be kept from running twice, and a.socket is none"},
 		{"a.service", "Singleton=strict\nOnPartition=keep", "`OnPartition`=keep cannot stand beside `Singleton`"},
+		{"a.service", "Singleton=strict\n[Service]\nPAMName=login", "`Singleton` cannot stand beside `PAMName`"},
 		{"a.service", "Singleton=strict\n[Service]\nKillMode=process", "`Singleton` cannot stand beside `KillMode`=process"},
 		{"a.service", "Singleton=strict\n[Service]\nSendSIGKILL=off", "`Singleton` cannot stand beside `SendSIGKILL`=off"},
 		{"a.service", "Singleton=strict\n[X-Fleet]\nGlobal=yes", "`Singleton` cannot stand beside `Global`"},

@@ -30,7 +30,10 @@ var spared = []struct{ name, value, hint string }{
 	{"KillMode", "none", "remove it: a stop that leaves processes lets two run at once"},
 	{"KillMode", "process", "remove it: a stop that leaves processes lets two run at once"},
 	{"SendSIGKILL", "no", "remove it: a process that does not end would run beside another"},
+	{"PAMName", anything, "remove it: a session's processes may leave the unit's control group, where nobody would find them to kill"},
 }
+
+const anything = "*" // whatever the value is
 
 // alone reports what does not go together with Singleton=strict, beside placement rules.
 func (r *ruler) alone(f File, x *xReader) {
@@ -47,6 +50,10 @@ func (r *ruler) alone(f File, x *xReader) {
 			continue
 		}
 		last := values[len(values)-1]
+		if s.value == anything && last != "" {
+			r.problems.Add(o.at(r.unit, 0), s.hint, "`%s` cannot stand beside `%s`", o.Name, s.name)
+			continue
+		}
 		if off, err := ParseBool(last); last == s.value || s.value == "no" && err == nil && !off {
 			r.problems.Add(o.at(r.unit, 0), s.hint, "`%s` cannot stand beside `%s`=%s", o.Name, s.name, last)
 		}
