@@ -188,6 +188,10 @@ func (c *checks) lose(f *fault) {
 	}
 }
 
+// since is when a loss counts from: the last sign of life that the store got, which may come later from a machine that hears
+// no answers, or whose fault began slowly.
+func (l loss) since() time.Duration { return max(l.at, l.from.reached) }
+
 // wanted says whether the store has a unit. One that was emptied has it again once an operator says so, and hosts go on
 // with theirs until then.
 func (c *checks) wanted(name string) bool {
@@ -210,7 +214,7 @@ func (c *checks) current(m *machine) map[string]store.ScheduledUnit {
 func (c *checks) active(m *machine, k *unit) {
 	if was, lost := c.away[k.Name]; lost && was.from != m {
 		delete(c.away, k.Name)
-		c.failedOver(k.Name, k.alone, c.elapsed()-was.at)
+		c.failedOver(k.Name, k.alone, c.elapsed()-was.since())
 	}
 	c.rolls.active(m, k)
 }
@@ -243,7 +247,7 @@ func (c *checks) disturbed() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.away)) {
-		took := c.elapsed() - c.away[name].at
+		took := c.elapsed() - c.away[name].since()
 		template, _ := unitfile.Template(name)
 		if took > late && !waiting[name] && !waiting[template] {
 			c.tell("%s has not come elsewhere", name)

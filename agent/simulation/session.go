@@ -145,6 +145,9 @@ func (s *session) renew(since time.Duration) {
 		}
 		if !lost {
 			s.grant.extend()
+			if s.ttl == sessionTTL {
+				m.reached = s.elapsed()
+			}
 		}
 		if m.noAnswers > 0 {
 			return
