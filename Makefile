@@ -23,7 +23,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image image clean
+.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -134,7 +134,13 @@ lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU
 	  (cd providers/openstack && ../../examples/openstack-lab/enter $(abspath $(BIN))/lab-openstack.test -test.v -test.parallel 5 -test.timeout 60m -test.run '^TestLab')
 
 lab-image: ## the host image in QEMU: boots, both slots, what is kept; the same bytes again (needs root, QEMU, OVMF and what `make image` made)
-	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 90m ./examples/image/
+	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 90m -skip '^TestUpdate' ./examples/image/
+
+lab-update: ## the host image updates itself in QEMU and falls back by itself from broken releases (needs what lab-image does)
+	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 120m -run '^TestUpdate' ./examples/image/
+
+lab-flatcar: ## the engine for Flatcar beside an update_engine's double on a bus of its own (needs Debian's dbus-daemon)
+	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/update/flatcar/
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
 	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)

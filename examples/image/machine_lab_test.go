@@ -164,6 +164,11 @@ func (m *machine) await(what string) []string {
 
 // cpu is the processor time that the machine has used, in seconds.
 func (m *machine) cpu() float64 {
+	select {
+	case <-m.ended:
+		return (m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()).Seconds()
+	default:
+	}
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
