@@ -36,8 +36,7 @@ const (
 	wave       = 50 // hosts that begin to live at once: to shake hands is dear, and these are all on one machine
 )
 
-// idleHosts is 1,000 or what MUSTER_IDLE_HOSTS says. To admit them takes most of the time: whenever etcd learns of a user
-// it works out anew what all users may.
+// idleHosts is 1,000 or what MUSTER_IDLE_HOSTS says.
 func idleHosts(t *testing.T) int {
 	text := os.Getenv("MUSTER_IDLE_HOSTS")
 	if text == "" {
@@ -50,8 +49,12 @@ func idleHosts(t *testing.T) int {
 	return n
 }
 
-// voterEnv has this binary be a voter's musterd: the directory of its host.
-const voterEnv = "MUSTER_IDLE_VOTER"
+const (
+	// voterEnv has this binary be a voter's musterd: the directory of its host.
+	voterEnv = "MUSTER_IDLE_VOTER"
+	// profilesEnv is a directory for the voters' CPU profiles, if they shall leave any.
+	profilesEnv = "MUSTER_IDLE_PROFILES"
+)
 
 func init() {
 	if root := os.Getenv(voterEnv); root != "" {
@@ -66,28 +69,37 @@ func init() {
 func runVoter(root string) error {
 	ctx, stop := ossignal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if dir := os.Getenv("MUSTER_IDLE_PROFILES"); dir != "" {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("voter-%d.pprof", os.Getpid())))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	run := func() error {
+		return Run(ctx, Config{Root: root, Version: "test", Log: slog.New(slog.DiscardHandler)})
 	}
-	return Run(ctx, Config{Root: root, Version: "test", Log: slog.New(slog.DiscardHandler)})
+	if dir := os.Getenv(profilesEnv); dir != "" {
+		return profiled(filepath.Join(dir, fmt.Sprintf("voter-%d.pprof", os.Getpid())), run)
+	}
+	return run()
+}
+
+// profiled writes what the processors do meanwhile to a file.
+func profiled(path string, run func() error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = run()
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }
 
 // TestIdle is `make bench-idle`. Three voters, each a process, keep a cluster of hosts that do nothing but live: real agents,
 // which joined with tokens and have certificates, connections and sessions of their own, all in this process. It reports
 // the processors that the voters use in a minute; promised is a tenth of one core for 1,000 hosts.
 //
-// On two cores that a dozen other programs wanted too, which makes everything several times dearer: 6.3 % without hosts;
-// 9.4 % with 150 hosts, and 11.9 % before signs of life came together and were passed on in one message; 28.3 % with 250
-// before keep-alives stood for probes. To admit a thousand takes longer than such a machine has patience for: each user
-// that etcd learns of has it work out the rights of all others, seven times.
+// On two cores for which thirty other programs waited, which makes everything several times dearer: 6.0 % without hosts
+// and 10.2 % with 250. Before, when fewer waited: 7.1 % without, while each question to a member took a handshake of its own;
+// 11.9 % with 150 before signs of life came together and were passed on in one message; 28.3 % with 250 before keep-alives
+// stood for probes. A thousand join there in 46 to 70 s, and then have too little of the machine left to live by.
 func TestIdle(t *testing.T) {
 	o := newOperator(t)
 	o.lease, o.log = 5*time.Second, slog.New(slog.DiscardHandler)
