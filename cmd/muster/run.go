@@ -91,7 +91,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		c.drainCommand(), c.rebalanceCommand(), c.lockCommand(), c.backupCommand(), c.restoreCommand(), c.downCommand())
 	addTo(root, groupUnits, c.unitsCommand(), c.rolloutCommand())
 	addTo(root, groupUnits, c.unitVerbs(true)...)
-	addTo(root, groupOther, c.kvCommand(), c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(),
+	addTo(root, groupOther, c.kvCommand(), c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(), c.releaseCommand(),
 		c.schemaCommand(), c.completionCommand(), c.versionCommand())
 	root.AddCommand(helpTopics()...)
 	return root
