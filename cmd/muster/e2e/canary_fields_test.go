@@ -32,14 +32,15 @@ var fieldsWithCanaries = map[string]string{
 
 // fieldsWithoutSecrets only sound as if they held one.
 var fieldsWithoutSecrets = map[string]string{
-	"join.VoterRole.ClusterToken":  "etcd's initial-cluster-token is a name, which keeps clusters apart",
-	"state.Bootstrap.ClusterToken": "as above",
-	"store.Tables.Tokens":          "records by the hashes of tokens",
-	"state.Tokens.tokens":          "as above",
-	"state.tokensFile.Tokens":      "as above",
-	"fleetapi.UnitPage.Next":       "where a list goes on",
-	"fleetapi.UnitStatePage.Next":  "as above",
-	"fleetapi.MachinePage.Next":    "as above",
+	"join.VoterRole.ClusterToken":       "etcd's initial-cluster-token is a name, which keeps clusters apart",
+	"state.Bootstrap.ClusterToken":      "as above",
+	"store.Tables.Tokens":               "records by the hashes of tokens",
+	"state.Tokens.tokens":               "as above",
+	"state.tokensFile.Tokens":           "as above",
+	"fleetapi.UnitPage.Next":            "where a list goes on",
+	"fleetapi.UnitStatePage.Next":       "as above",
+	"fleetapi.MachinePage.Next":         "as above",
+	"repository.InitOptions.Passphrase": "it is of no cluster: it is held while `muster release init` encrypts a key file of the operator's",
 }
 
 // driverSecret is what the canary of a key in a driver's configuration is called. The driver's package has its name.
