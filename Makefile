@@ -102,8 +102,9 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
 
-lab-voters: ## RUNS (20) histories of keys at several hosts while voters are killed, frozen and cut off, from SEED (1) on, and how long losing the leader stops writes (needs root)
+lab-voters: ## RUNS (20) histories of keys at several hosts while voters are killed, frozen and cut off, from SEED (1) on, how long losing the leader stops writes, and power cuts (needs root)
 	MUSTER_RUNS=$(RUNS) MUSTER_SEED=$(SEED) $(GO) test -tags lab -count=1 -v -timeout 120m -run 'Linearizable|WriteGap' ./cmd/muster/e2e/
+	$(GO) test -tags lab -count=1 -v -timeout 15m -run PowerCut ./cluster/voter/
 
 lab-systemd: ## the systemd runtime and container units, with systemd and podman in nspawn hosts (needs root and what `make image` made)
 	MUSTER_IMAGE_TREE=$(abspath $(IMAGE))/tree $(GO) test -tags lab -p 1 -count=1 -v ./agent/runtime/systemd/ ./agent/quadlet/

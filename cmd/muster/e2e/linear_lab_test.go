@@ -112,6 +112,7 @@ func (b *brain) history(seed int, l lie) *history {
 	wg.Wait()
 	b.mend()
 	b.await()
+	b.forget(h.dir)
 	return h
 }
 
