@@ -149,7 +149,7 @@ func (w *world) read(path string) []byte {
 	return data
 }
 
-// client is a host's. It judges what is slow by tenths of a second.
+// client is a host's.
 func (w *world) client(change func(*release.Config)) *release.Client {
 	w.t.Helper()
 	cfg := release.Config{
