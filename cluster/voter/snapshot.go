@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap"
 
@@ -25,7 +27,7 @@ func (c *Control) Snapshot(ctx context.Context, path string) (revision int64, er
 			err = fmt.Errorf("cannot take a snapshot: %w", err)
 		}
 	}()
-	stream, err := c.client.Snapshot(ctx)
+	stream, err := c.snapshotOf(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -39,6 +41,30 @@ func (c *Control) Snapshot(ctx context.Context, path string) (revision int64, er
 		return 0, err
 	}
 	return Revision(path)
+}
+
+// snapshotOf asks the first member that is up to date: one that lags would leave out what was acknowledged already.
+func (c *Control) snapshotOf(ctx context.Context) (io.ReadCloser, error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members {
+		conn, dialErr := c.conns.to(m)
+		if dialErr != nil {
+			err = errors.Join(err, dialErr)
+			continue
+		}
+		askErr := once(ctx, func(ctx context.Context) error {
+			_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte(accessKey)}) // linearizable
+			return err
+		})
+		if askErr == nil {
+			return clientv3.NewMaintenanceFromMaintenanceClient(pb.NewMaintenanceClient(conn), c.client).Snapshot(ctx)
+		}
+		err = errors.Join(err, askErr)
+	}
+	return nil, err
 }
 
 // Revision checks a snapshot, its hash included, and returns the revision of the newest record in it.
