@@ -8,10 +8,12 @@ import (
 
 // How long the driver waits until a failed action is tried again, and until rules that said no are asked again.
 const (
-	firstRetry  = 2 * time.Second
+	firstRetry  = time.Second
 	lastRetry   = 2 * time.Minute
 	permitEvery = 5 * time.Second
 	probeEvery  = time.Second
+
+	fetchTries = 4 // until the source is asked anew what it offers
 )
 
 // Next is what becomes of a host's updates with an event. The state is to be on stable storage before the actions are begun.
@@ -30,7 +32,6 @@ func Next(s State, e Event) (State, []Action) {
 	case e.Kind == Erred:
 		return erred(s, e)
 	}
-	s.Errors = 0
 	return forward(s, e)
 }
 
@@ -39,11 +40,8 @@ func forward(s State, e Event) (State, []Action) {
 	switch s.Phase {
 	case Idle:
 		return offered(s, e)
-	case Fetching:
-		s.Target.Files = e.Files
-		return enter(s, Verifying, e.At, "")
-	case Verifying:
-		return enter(s, Staging, e.At, "")
+	case Fetching, Verifying:
+		return fetched(s, e)
 	case Staging:
 		return enter(s, Staged, e.At, "")
 	case Staged:
@@ -112,6 +110,17 @@ func work(s State) []Action {
 	return []Action{a}
 }
 
+// fetched goes on with files that are on the disk. Errors are counted until they are in the slot.
+func fetched(s State, e Event) (State, []Action) {
+	errors, to := s.Errors, Staging
+	if s.Phase == Fetching {
+		s.Target.Files, to = e.Files, Verifying
+	}
+	s, actions := enter(s, to, e.At, "")
+	s.Errors = errors
+	return s, actions
+}
+
 // refusal is why an offer is not for this host, "" if it is.
 func (s State) refusal(o Offer, at time.Time) string {
 	failure, failed := s.Failure(o.Version)
@@ -138,11 +147,14 @@ func (s State) refusal(o Offer, at time.Time) string {
 func offered(s State, e Event) (State, []Action) {
 	s.Failures = slices.DeleteFunc(slices.Clone(s.Failures), func(f Failure) bool { return f.At.Before(e.Retry) })
 	if why := s.refusal(e.Offer, e.At); why != "" {
-		s.Reason, s.Until = why, e.At.Add(s.Limits.orDefaults().Interval)
+		s.Errors, s.Reason, s.Until = 0, why, e.At.Add(s.Limits.orDefaults().Interval)
 		return s, nil
 	}
 	s.Target, s.From, s.Switched, s.Attempts, s.Boots = e.Offer, s.Booted, false, 0, 0
-	return enter(s, Fetching, e.At, "")
+	errors := s.Errors
+	s, actions := enter(s, Fetching, e.At, "")
+	s.Errors = errors
+	return s, actions
 }
 
 // stale is why the target is not to be booted any more, "" if it may be.
@@ -159,7 +171,7 @@ func permitted(s State, e Event) (State, []Action) {
 		return enter(noted(s, Abandoned, e.At, why), Forgetting, e.At, why)
 	}
 	if !e.May {
-		s.Reason, s.Until = e.Reason, e.At.Add(permitEvery)
+		s.Errors, s.Reason, s.Until = 0, e.Reason, e.At.Add(permitEvery)
 		return s, nil
 	}
 	s.Target.Expires, s.Target.Minimum, s.Resumed = e.Offer.Expires, e.Offer.Minimum, e.Resumed
@@ -260,6 +272,7 @@ func tick(s State, e Event) (State, []Action) {
 	case s.Phase == Draining, s.Phase == Checking:
 		return s, nil
 	case s.Phase == Idle, s.Phase == Staged, over:
+		s.Until = time.Time{} // until the action has ended
 		return s, work(s)
 	}
 	return s, nil
@@ -280,8 +293,12 @@ func erred(s State, e Event) (State, []Action) {
 	}
 	s.Errors++
 	s.Until = e.At.Add(wait)
-	if s.Phase == Fetching || s.Phase == Verifying || s.Phase == Staging {
+	switch s.Phase {
+	case Fetching, Verifying, Staging:
 		s.Phase = Fetching // what was fetched may be what is wrong
+		if s.Errors%fetchTries == 0 {
+			s.Phase, s.Target = Idle, Offer{} // or it is not what is offered any more
+		}
 	}
 	return s, nil
 }

@@ -1,6 +1,9 @@
 package update
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // resume goes on after the agent has started, with what the slots tell of what happened meanwhile.
 func resume(s State, e Event) (State, []Action) {
@@ -13,7 +16,7 @@ func resume(s State, e Event) (State, []Action) {
 	target := s.Target.Version
 	switch s.Phase {
 	case Idle:
-		s.Until = e.At
+		s.Until = time.Time{}
 		return s, work(s)
 	case Fetching, Verifying, Staging:
 		return enter(s, Fetching, e.At, s.Reason) // what a power cut left of the files is not known
