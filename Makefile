@@ -23,7 +23,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar image clean
+.PHONY: help build musterd up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ build: ## muster, musterd and the example's two servers, into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/muster ./cmd/musterd
 	$(BUILD) -o $(BIN)/example-api ./examples/local/api
 	$(BUILD) -o $(BIN)/example-lb ./examples/local/lb
+
+musterd: ## musterd alone, into bin/; VERSION=1.2.3 for a release
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/ ./cmd/musterd
 
 up: build ## muster the example: three hosts on this machine, eight units running
 	$(BIN)/muster up -f $(CLUSTER) --yes

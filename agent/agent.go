@@ -59,6 +59,7 @@ type agent struct {
 	recovery *recovery
 	closers  []func()
 	managers *Managers
+	updater  *updater
 }
 
 // assemble opens everything that the managers need, from the inside out.
@@ -188,6 +189,7 @@ func (a *agent) run(ctx context.Context, l net.Listener) error {
 	for _, manager := range []func(context.Context) error{a.creds.run, a.members.run, a.managers.run, a.seating.run, a.recovery.run} {
 		g.Go(func() error { return manager(ctx) })
 	}
+	g.Go(func() error { return a.updater.follow(ctx, a) })
 	if a.council != nil {
 		g.Go(func() error { return a.council.run(ctx, a) })
 	}

@@ -116,10 +116,11 @@ func (c *council) leader(a *agent) *control.Leader {
 	caretaker := &control.Caretaker{Maintain: c.admin.Maintain, Log: a.log}
 	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	granter := &control.Granter{Store: a.store, Voters: c.voters, Now: time.Now, Log: a.log}
+	steward := &control.Steward{Store: a.store, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run, caretaker.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run, steward.Run, caretaker.Run},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,7 +25,7 @@ type Config struct {
 }
 
 // Run joins the cluster if this host has not, and then does everything that a host does until ctx ends. Units go on after
-// that, as they do when it fails.
+// that, as they do when it fails. ErrRestart is that the host is updated.
 func Run(ctx context.Context, cfg Config) error {
 	log := cfg.Log
 	h, err := boot(cfg.Root, log)
@@ -35,9 +36,19 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	ctx, restart := context.WithCancelCause(ctx)
+	defer restart(nil)
+	updater := newUpdater(h, cfg.Version, restart, log)
+	var updating sync.WaitGroup
+	updating.Go(func() { _ = updater.run(ctx) })
+	defer updating.Wait()
+	defer restart(nil)
 	var change *roleChange
 	for rest := false; ; rest = change.rest {
-		err := serve(ctx, h, storage, h.facts(cfg.Version), rest, log)
+		err := serve(ctx, h, storage, h.facts(cfg.Version), updater, rest, log)
+		if errors.Is(context.Cause(ctx), ErrRestart) {
+			return ErrRestart
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -55,7 +66,7 @@ type roleChange struct{ rest bool }
 func (*roleChange) Error() string { return "this host's role changes" }
 
 // serve is an agent in one role. Units do not notice its end: the next one adopts them.
-func serve(ctx context.Context, h host, storage join.Storage, facts roster.Facts, rest bool, log *slog.Logger) error {
+func serve(ctx context.Context, h host, storage join.Storage, facts roster.Facts, u *updater, rest bool, log *slog.Logger) error {
 	l, err := listen(ctx, h.address())
 	if err != nil {
 		return err
@@ -70,6 +81,7 @@ func serve(ctx context.Context, h host, storage join.Storage, facts roster.Facts
 		return err
 	}
 	defer a.close()
+	a.updater = u
 	return a.run(ctx, l)
 }
 

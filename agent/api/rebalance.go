@@ -48,6 +48,8 @@ type Settings struct {
 	Backups *backup.Schedule `json:"backups,omitempty"`
 	// Barred are the IDs of all hosts that shall never vote; null leaves them as they are.
 	Barred *[]string `json:"barred,omitempty"`
+	// Update is how hosts update.
+	Update *UpdateSettings `json:"update,omitempty"`
 }
 
 // Rebalance asks what would move, at most so many units; 0 for all.

@@ -58,6 +58,8 @@ var routes = []route{
 	{method: "POST", path: "/v1/locks/{group}/{verb}", roles: admins, voter: true, handler: (*Server).postLock},
 	{method: "PUT", path: "/v1/locks/{group}/semaphore", roles: members, voter: true, handler: (*Server).putLock},
 	{method: "POST", path: FleetLockPath + "{rest...}", roles: members, voter: true, handler: (*Server).fleetLock},
+	{method: "GET", path: "/v1/update", roles: members, handler: (*Server).getUpdate},
+	{method: "POST", path: "/v1/update/{verb}", roles: admins, voter: true, handler: (*Server).postUpdate},
 	{method: "PUT", path: "/v1/settings", roles: admins, voter: true, handler: (*Server).putSettings},
 	{method: "GET", path: "/v1/backup", roles: admins, voter: true, long: true, handler: (*Server).getBackup},
 	{method: "POST", path: "/v1/restore", roles: Operator, long: true, handler: (*Server).postRestore},

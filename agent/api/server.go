@@ -34,6 +34,8 @@ type Fleet interface {
 	Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error
 	// Locks tells of every group's reboot lock, sorted by group.
 	Locks(ctx context.Context) ([]Lock, error)
+	// Update tells how hosts update.
+	Update(ctx context.Context) (Update, error)
 	// Reload reloads a unit, or the instances of a template, in place on every host that has some; with a host's name there
 	// alone. What went wrong on a host is told in its result.
 	Reload(ctx context.Context, name, host string) ([]Reloaded, error)
@@ -66,6 +68,8 @@ type Admin interface {
 	// host self alone, or for anybody if that is "".
 	OrderLock(ctx context.Context, group, verb string, order LockOrder) error
 	SwapLock(ctx context.Context, group, self string, swap LockSwap) error
+	// OrderUpdate does one of the verbs of an UpdateOrder.
+	OrderUpdate(ctx context.Context, verb string, order UpdateOrder) error
 	// Backup writes a backup of all records (cluster/backup).
 	Backup(ctx context.Context, w io.Writer) error
 	// Renew signs a new certificate. The request is not yet known to come from the host itself.

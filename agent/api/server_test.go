@@ -253,6 +253,15 @@ func (f *fakeFleet) Locks(context.Context) ([]Lock, error) {
 	return []Lock{{Group: "default", Max: 1}}, f.err
 }
 
+func (f *fakeFleet) Update(context.Context) (Update, error) {
+	return Update{Hosts: []UpdateHost{}, History: []UpdateEvent{}}, f.err
+}
+
+func (f *fakeFleet) OrderUpdate(_ context.Context, verb string, o UpdateOrder) error {
+	f.called("update %s %v %s", verb, o.Hosts, o.Version)
+	return f.err
+}
+
 func (f *fakeFleet) OrderLock(_ context.Context, group, verb string, o LockOrder) error {
 	f.called("lock %s %s %s", group, verb, o.Holder)
 	return f.err
@@ -308,6 +317,8 @@ var calls = map[string]struct{ path, body string }{
 	"POST /v1/locks/{group}/{verb}":   {"/v1/locks/web/hold", `{"holder":"node-1"}`},
 	"PUT /v1/locks/{group}/semaphore": {"/v1/locks/web%2B1/semaphore", `{"index":3,"value":"{}"}`},
 	"POST /fleetlock/{rest...}":       {"/fleetlock/v1/pre-reboot", `{}`},
+	"GET /v1/update":                  {"/v1/update", ""},
+	"POST /v1/update/{verb}":          {"/v1/update/pause", `{}`},
 	"PUT /v1/settings":                {"/v1/settings", `{"rebalance_percent":3}`},
 	"PATCH /v1/hosts/{id}/labels":     {"/v1/hosts/0123/labels", `{"labels":{"a":"b","c":null}}`},
 	"GET /v1/backup":                  {"/v1/backup", ""},
@@ -353,6 +364,8 @@ func TestAuthorization(t *testing.T) {
 		"POST /v1/locks/{group}/{verb}":   "--yy",
 		"PUT /v1/locks/{group}/semaphore": "-yyy",
 		"POST /fleetlock/{rest...}":       "-yyy",
+		"GET /v1/update":                  "-yyy",
+		"POST /v1/update/{verb}":          "--yy",
 		"PUT /v1/settings":                "--yy",
 		"GET /fleet/v1/{rest...}":         "-yyy",
 		"PUT /fleet/v1/{rest...}":         "--yy",

@@ -43,7 +43,7 @@ func (j *Janitor) Sweep(ctx context.Context, fence store.Guard) error {
 		return fmt.Errorf("cannot sweep: %w", err)
 	}
 	v, err := fleet.Load(ctx, j.Store, []string{
-		store.PrefixReboots, store.PrefixOrders, store.PrefixTokens, store.PrefixStates, store.PrefixAlive, store.PrefixHosts, store.PrefixSchedule, store.PrefixUnits,
+		store.PrefixReboots, store.PrefixUpdateHosts, store.PrefixOrders, store.PrefixTokens, store.PrefixStates, store.PrefixAlive, store.PrefixHosts, store.PrefixSchedule, store.PrefixUnits,
 		store.PrefixRoster,
 	}, false)
 	if err != nil {
@@ -113,6 +113,9 @@ func orphans(v fleet.View) []store.Item {
 	}
 	for id, r := range v.Reboots {
 		add(id, store.RebootKey(id), r.Revision)
+	}
+	for id, r := range v.HostUpdates {
+		add(id, store.UpdateHostKey(id), r.Revision)
 	}
 	for id, r := range v.Alive {
 		add(id, store.AliveKey(id), r.Revision)

@@ -31,6 +31,12 @@ func (a *Admin) Configure(ctx context.Context, settings api.Settings) (api.Outco
 			outcome = api.Changed
 		}
 	}
+	if err == nil && settings.Update != nil {
+		var changed bool
+		if changed, err = a.configureUpdate(ctx, *settings.Update); changed {
+			outcome = api.Changed
+		}
+	}
 	if err != nil {
 		return api.Unchanged, fmt.Errorf("cannot change the cluster's settings: %w", err)
 	}

@@ -32,7 +32,7 @@ func Load(ctx context.Context, s store.Store) (*store.Tables, error) {
 func ViewOf(t *store.Tables, voters []Voter, now time.Time) View {
 	v := View{
 		Groups: map[string]store.LockRecord{}, Requests: map[string]Request{}, Members: map[string]Member{},
-		Votes: map[string]bool{}, Now: now.UTC(),
+		Votes: map[string]bool{}, Now: now.UTC(), AllowOutage: t.Updates[store.UpdateGroup].Record.Settings.AllowOutage,
 	}
 	for group, g := range t.Locks {
 		v.Groups[group] = g.Record

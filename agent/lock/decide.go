@@ -31,6 +31,8 @@ type View struct {
 	Voters   []Voter            // nil while nobody could ask them: then no voter is let go
 	Votes    map[string]bool    // IDs of hosts that the roster has vote
 	Now      time.Time
+	// AllowOutage lets the voters of clusters of one or two go, although no quorum is left without them.
+	AllowOutage bool
 }
 
 // Step is what becomes of one group. It is committed whole or not at all.
@@ -212,7 +214,7 @@ func (d *decider) obstacle(host string, s *Step) string {
 	case d.voter:
 		return "another voter goes first"
 	}
-	return mayStop(d.Voters, host, d.out, d.waiting())
+	return d.mayStop(host, d.out, d.waiting())
 }
 
 // waiting are the hosts that could be let go soon.

@@ -154,9 +154,34 @@ func TestVoters(t *testing.T) {
 			out[name] = strings.Contains(marks, "~")
 			voters = append(voters, v)
 		}
-		why := mayStop(voters, tt.host, out, map[string]bool{tt.waiting: true})
+		why := View{Voters: voters}.mayStop(tt.host, out, map[string]bool{tt.waiting: true})
 		if (why == "") != (tt.want == "") || !strings.Contains(why, tt.want) {
 			t.Errorf("%s of %s (%s waits): %q, want %q", tt.host, tt.voters, tt.waiting, why, tt.want)
+		}
+	}
+}
+
+// Voters of clusters of one or two may cost quorum where the cluster file says so, one at a time, and no others.
+func TestOutage(t *testing.T) {
+	one := []Voter{{Host: "a", Healthy: true, Leader: true}}
+	two := append(slices.Clone(one), Voter{Host: "b", Healthy: true})
+	three := append(slices.Clone(two), Voter{Host: "c"})
+	for _, tt := range []struct {
+		voters []Voter
+		allow  bool
+		out    string
+		may    bool
+	}{
+		{one, false, "", false},
+		{one, true, "", true},
+		{two, false, "", false},
+		{two, true, "", true},
+		{two, true, "b", false},
+		{three, true, "", false},
+	} {
+		why := View{Voters: tt.voters, AllowOutage: tt.allow}.mayStop("a", map[string]bool{tt.out: true}, nil)
+		if (why == "") != tt.may {
+			t.Errorf("one of %d voters, allowed %v, out %q: %q", len(tt.voters), tt.allow, tt.out, why)
 		}
 	}
 }

@@ -36,5 +36,6 @@
 // # What it does not know
 //
 // It does not know whether a host really stands still, nor who is behind a client's name. A store that was restored from a
-// backup has forgotten holders since then. The only voter of a cluster is never let go: its reboot costs quorum.
+// backup has forgotten holders since then. A voter of a cluster of one or two is let go only where the cluster file says so
+// (`update.allow_outage`): its reboot costs quorum, and nothing is decided until it is back.
 package lock

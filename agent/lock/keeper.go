@@ -59,7 +59,7 @@ func (k *Keeper) mayGo(ctx context.Context, t *store.Tables, group string, h sto
 	}
 	d := &decider{View: v, out: map[string]bool{}}
 	d.count()
-	if why := mayStop(v.Voters, voter, d.out, d.waiting()); why != "" {
+	if why := v.mayStop(voter, d.out, d.waiting()); why != "" {
 		return "", refuse("%s", why)
 	}
 	return voter, nil

@@ -18,7 +18,8 @@ type Voter struct {
 
 // mayStop says why a host may not stand still for the sake of the voters, "" if it may. out are the hosts that hold a
 // lock of any group, waiting those that want one and could get it.
-func mayStop(voters []Voter, host string, out, waiting map[string]bool) string {
+func (v View) mayStop(host string, out, waiting map[string]bool) string {
+	voters := v.Voters
 	i := slices.IndexFunc(voters, func(v Voter) bool { return v.Host == host })
 	if i < 0 {
 		return ""
@@ -33,7 +34,11 @@ func mayStop(voters []Voter, host string, out, waiting map[string]bool) string {
 			return fmt.Sprintf("voter %s of provider %s is out; voters of two providers are never out at once", v.Name, v.Provider)
 		}
 	}
-	if quorum := membership.Quorum(len(voters)); left < quorum {
+	quorum := membership.Quorum(len(voters))
+	if v.AllowOutage && len(voters) <= 2 {
+		quorum = len(voters) - 1 // the others at least
+	}
+	if left < quorum {
 		return fmt.Sprintf("it votes, and without it %d of %d voters would be left, of which %d are needed", left, len(voters), quorum)
 	}
 	if !self.Leader {

@@ -106,7 +106,8 @@ type Settings struct {
 	Voters     int           // how many there shall be
 	VoterGrace time.Duration // how long one may be silent before another host takes its place
 	Backups    backup.Schedule
-	Barred     []string // IDs of the hosts that never vote
+	Barred     []string    // IDs of the hosts that never vote
+	Update     spec.Update // how hosts update
 }
 
 // FleetStatus is what the cluster says of itself.

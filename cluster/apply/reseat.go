@@ -18,7 +18,7 @@ func (r *run) reseat(ctx context.Context, p plan.Plan) error {
 	}
 	settings := Settings{
 		Rebalance: r.deps.Spec.Rebalance, Voters: len(p.Voters), VoterGrace: r.deps.Spec.VoterGrace,
-		Backups: r.deps.Spec.Backups, Barred: []string{},
+		Backups: r.deps.Spec.Backups, Barred: []string{}, Update: r.deps.Spec.Update,
 	}
 	for _, a := range p.Actions {
 		host, err := hostNamed(r.deps.Spec, a.Host)

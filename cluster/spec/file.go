@@ -18,6 +18,7 @@ type clusterFile struct {
 	Network   networkFile   `yaml:"network" jsonschema:"description=How hosts reach each other."`
 	Fleet     fleetFile     `yaml:"fleet" jsonschema:"description=fleet's API beside the unix socket of every host. Hosts made before keep what they were told."`
 	Keys      keysFile      `yaml:"keys" jsonschema:"description=Who\\, beside programs of every host itself\\, reaches the keys that all hosts share. Hosts made before keep what they were told."`
+	Update    updateFile    `yaml:"update" jsonschema:"description=How hosts take new releases."`
 	Musterd   yaml.Node     `yaml:"musterd"`
 	Providers yaml.Node     `yaml:"providers" jsonschema:"required"`
 	Hosts     yaml.Node     `yaml:"hosts" jsonschema:"required"`

@@ -145,6 +145,7 @@ func (p *parser) file(data []byte) {
 	p.backups(raw.Backups)
 	p.fleet(raw.Fleet)
 	p.keys(raw.Keys)
+	p.update(raw.Update)
 	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})
 	p.providers(&raw.Providers, all)
 	p.groups(&raw.Hosts)

@@ -41,6 +41,7 @@ type Spec struct {
 	Lease   time.Duration
 	// VoterGrace is how long a voter may be silent before a standby host takes its place, 0 for ever.
 	VoterGrace time.Duration
+	Update     Update
 	Rebalance  int             // how many units, in percent, may move at a time when hosts join; 0 for none
 	Backups    backup.Schedule // that voters write by themselves
 	Network    Network

@@ -22,6 +22,9 @@ type OrderRecord struct {
 	Since time.Time `json:"since"`
 	// Deadline is, of a drain, until when units that fit nowhere else keep running there. Nil: for as long as it takes.
 	Deadline *time.Time `json:"deadline,omitempty"`
+	// Update is that the leader ordered it since the host is about to reboot, and Was what operators had ordered before.
+	Update bool  `json:"update,omitempty"`
+	Was    Order `json:"was,omitempty"`
 }
 
 // OrderKey is where a host's OrderRecord is, if it has one.

@@ -31,6 +31,8 @@ import (
 //	/muster/lock/<group>          LockRecord: the reboot lock of a group; by the leader, and voters for clients and operators
 //	/muster/reboots/<id>          RebootRecord: what the host wants of the reboot lock; written by the host
 //	/muster/grants/<id>           GrantRecord: that the host holds the lock; in the commits that write LockRecord
+//	/muster/update/<group>        UpdateRecord: how hosts update; voters on behalf of operators, and the leader when it fails
+//	/muster/update/hosts/<id>     UpdateHostRecord: how far the host is; written by the host
 //	/muster/leader/               election of the scheduling leader among voters
 //	/muster/access                which hosts have access to etcd, one key a host below it; cluster/voter alone
 //

@@ -27,13 +27,16 @@ type Tables struct {
 	// Rebalance is of revision 0 if there was never any.
 	Rebalance Entry[RebalanceRecord]
 	// Voters is of revision 0 if nothing ever became of them.
-	Voters   Entry[VotersRecord]
-	Locks    map[string]Entry[LockRecord]     // by group
-	Turn     Entry[TurnRecord]                // of revision 0 if no voter has ever had the reboot lock
-	Reboots  map[string]Entry[RebootRecord]   // by host ID
-	Schedule map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
-	Parts    map[string]Parts                 // by host ID: the records of which Schedule is made
-	States   map[string]Entry[StatesRecord]   // by host ID, likewise
+	Voters  Entry[VotersRecord]
+	Locks   map[string]Entry[LockRecord]   // by group
+	Turn    Entry[TurnRecord]              // of revision 0 if no voter has ever had the reboot lock
+	Reboots map[string]Entry[RebootRecord] // by host ID
+	// Updates are by group, and HostUpdates by host ID.
+	Updates     map[string]Entry[UpdateRecord]
+	HostUpdates map[string]Entry[UpdateHostRecord]
+	Schedule    map[string]Entry[ScheduleRecord] // by host ID: all parts together, and the revision of the last to change
+	Parts       map[string]Parts                 // by host ID: the records of which Schedule is made
+	States      map[string]Entry[StatesRecord]   // by host ID, likewise
 	// StateParts are, by host ID, the records of which States is made.
 	StateParts map[string]StateParts
 	// Candidates for the scheduling leadership, by what follows PrefixLeader in their keys.
@@ -65,8 +68,9 @@ func NewTables() *Tables {
 		Roster: make(map[string]Entry[RosterRecord]), Tokens: make(map[string]Entry[Token]),
 		Hosts: make(map[string]Entry[HostRecord]), Alive: make(map[string]Entry[Alive]),
 		Units: make(map[string]Entry[UnitRecord]), Files: make(map[string][]byte),
-		Orders: make(map[string]Entry[OrderRecord]),
-		Locks:  make(map[string]Entry[LockRecord]), Reboots: make(map[string]Entry[RebootRecord]),
+		Orders:  make(map[string]Entry[OrderRecord]),
+		Updates: make(map[string]Entry[UpdateRecord]), HostUpdates: make(map[string]Entry[UpdateHostRecord]),
+		Locks: make(map[string]Entry[LockRecord]), Reboots: make(map[string]Entry[RebootRecord]),
 		Schedule: make(map[string]Entry[ScheduleRecord]), States: make(map[string]Entry[StatesRecord]),
 		Parts: make(map[string]Parts), StateParts: make(map[string]StateParts), Candidates: make(map[string]Candidate), Bad: make(map[string]error),
 	}
@@ -106,6 +110,8 @@ var columns = []column{
 	columnOf(PrefixAlive, func(t *Tables) map[string]Entry[Alive] { return t.Alive }),
 	columnOf(PrefixLock, func(t *Tables) map[string]Entry[LockRecord] { return t.Locks }),
 	columnOf(PrefixReboots, func(t *Tables) map[string]Entry[RebootRecord] { return t.Reboots }),
+	columnOf(PrefixUpdate, func(t *Tables) map[string]Entry[UpdateRecord] { return t.Updates }),
+	columnOf(PrefixUpdateHosts, func(t *Tables) map[string]Entry[UpdateHostRecord] { return t.HostUpdates }),
 	columnOf(PrefixOrders, func(t *Tables) map[string]Entry[OrderRecord] { return t.Orders }),
 	columnOf(PrefixUnits, func(t *Tables) map[string]Entry[UnitRecord] { return t.Units }),
 	{

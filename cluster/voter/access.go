@@ -28,7 +28,7 @@ import (
 const (
 	accessKey     = store.Prefix + "access" // private: only root may read it
 	accessPrefix  = accessKey + "/"
-	accessVersion = "6" // of the permissions below; a change of them is a change of this
+	accessVersion = "7" // of the permissions below; a change of them is a change of this
 	sharedUser    = "host"
 	sharedRole    = "host"
 	writerRole    = "writer"
@@ -45,15 +45,15 @@ const (
 var readable = []string{
 	store.KeyCluster, store.PrefixRoster, store.PrefixHosts, store.PrefixAlive, store.PrefixUnits, store.PrefixFiles,
 	store.PrefixSchedule, store.PrefixStates, store.PrefixLeader,
-	store.PrefixOrders, store.KeyRebalance, store.KeyLock, store.PrefixReboots, store.PrefixGrants,
+	store.PrefixOrders, store.KeyRebalance, store.KeyLock, store.PrefixReboots, store.PrefixGrants, store.PrefixUpdate,
 }
 
 // owned are the prefixes below which each host may write some keys: writable's.
-var owned = []string{store.PrefixHosts, store.PrefixAlive, store.PrefixStates, store.PrefixReboots}
+var owned = []string{store.PrefixHosts, store.PrefixAlive, store.PrefixStates, store.PrefixReboots, store.PrefixUpdateHosts}
 
 // writable are the keys that a host may write, and that nobody else but root may, beside the parts of its states.
 func writable(id string) []string {
-	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id), store.RebootKey(id)}
+	return []string{store.HostKey(id), store.AliveKey(id), store.StatesKey(id), store.RebootKey(id), store.UpdateHostKey(id)}
 }
 
 // EnsureAuth gives every host in the roster access, takes it from those that are no longer in the store's roster, and has

@@ -11,6 +11,7 @@ import (
 	"github.com/musterhq/muster/cluster/apply"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // clusterFleet is a running cluster as cluster/apply needs it, over the agents' API.
@@ -66,7 +67,11 @@ func (f clusterFleet) Relabel(ctx context.Context, hostID string, labels map[str
 func (f clusterFleet) Configure(ctx context.Context, s apply.Settings) error {
 	_, err := f.client.Configure(ctx, api.Settings{
 		RebalancePercent: &s.Rebalance, Voters: &s.Voters, VoterGrace: &s.VoterGrace, Backups: &s.Backups, Barred: &s.Barred,
+		Update: &s.Update.UpdateSettings,
 	})
+	if err == nil && s.Update.Max > 0 {
+		err = f.client.OrderLock(ctx, store.UpdateGroup, api.LockMax, api.LockOrder{Max: s.Update.Max, Reason: "update.max of the cluster file"})
+	}
 	return err
 }
 

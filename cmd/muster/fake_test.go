@@ -303,6 +303,10 @@ func (f *smallFleet) Locks(context.Context) ([]api.Lock, error) { return []api.L
 
 func (f *smallFleet) OrderLock(context.Context, string, string, api.LockOrder) error { return nil }
 
+func (f *smallFleet) Update(context.Context) (api.Update, error) { return api.Update{}, nil }
+
+func (f *smallFleet) OrderUpdate(context.Context, string, api.UpdateOrder) error { return nil }
+
 // OrderHost makes a host drained at once.
 func (f *smallFleet) OrderHost(_ context.Context, id string, order api.HostOrder) (api.Outcome, error) {
 	f.mu.Lock()

@@ -88,7 +88,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	c.globalFlags(root)
 	addTo(root, groupCluster, c.initCommand(), c.planCommand(), c.upCommand(), c.statusCommand(), c.hostsCommand(),
-		c.drainCommand(), c.rebalanceCommand(), c.lockCommand(), c.backupCommand(), c.restoreCommand(), c.downCommand())
+		c.drainCommand(), c.rebalanceCommand(), c.lockCommand(), c.updateCommand(), c.backupCommand(), c.restoreCommand(), c.downCommand())
 	addTo(root, groupUnits, c.unitsCommand(), c.rolloutCommand())
 	addTo(root, groupUnits, c.unitVerbs(true)...)
 	addTo(root, groupOther, c.kvCommand(), c.providersCommand(), c.cloudConfigCommand(), c.imageCommand(), c.releaseCommand(),

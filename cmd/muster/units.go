@@ -33,6 +33,8 @@ type fleet interface {
 	ChangeRollout(ctx context.Context, unit, verb string) error
 	Locks(ctx context.Context) ([]api.Lock, error)
 	OrderLock(ctx context.Context, group, verb string, order api.LockOrder) error
+	Update(ctx context.Context) (api.Update, error)
+	OrderUpdate(ctx context.Context, verb string, order api.UpdateOrder) error
 	Fleet(ctx context.Context, path string, into any) error
 	Key(ctx context.Context, key string, recursive bool) (api.KeyEvent, error)
 	PutKey(ctx context.Context, key, value string, ttl time.Duration) (api.KeyEvent, error)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/musterhq/muster/agent"
 	"github.com/musterhq/muster/agent/pause"
+	"github.com/musterhq/muster/agent/update/dir"
 )
 
 // version is set by the linker.
@@ -38,9 +39,12 @@ func main() {
 		err = run(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 	}
 	var bad *usageError
+	var exit *exitStatus
 	switch {
 	case errors.As(err, &bad):
 		os.Exit(2)
+	case errors.As(err, &exit):
+		os.Exit(exit.code)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "musterd:", err)
 		os.Exit(1)
@@ -74,12 +78,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	log := newLog(stderr, *level)
+	if dir.Waiting(*root) {
+		return load(ctx, *root, args, stdout, stderr, log)
+	}
+	return restart(serve(ctx, agent.Config{Root: *root, Version: version, Log: log}))
+}
+
+// serve is the daemon until ctx ends.
+func serve(ctx context.Context, cfg agent.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var trimming sync.WaitGroup
-	trimming.Go(func() { keepTrim(ctx, log) })
+	trimming.Go(func() { keepTrim(ctx, cfg.Log) })
 	defer trimming.Wait()
 	defer cancel()
-	return agent.Run(ctx, agent.Config{Root: *root, Version: version, Log: log})
+	return agent.Run(ctx, cfg)
 }
 
 // When memory that is not needed is given back: when the start is over, and now and then.
