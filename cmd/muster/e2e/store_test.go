@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,36 +80,45 @@ func (c *cluster) unmoved(when string, before map[string][]int, d time.Duration)
 // empty deletes every record, with a voter's right to do so.
 func (c *cluster) empty() {
 	c.t.Helper()
-	storage, err := join.OpenStorage(c.dirOf("node-1").path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	source, err := pki.NewSource(storage.ControlFile(), storage.ControlFile())
-	ca, readErr := os.ReadFile(storage.CAFile())
-	root, parseErr := pki.ParseCert(ca)
-	if err := errors.Join(err, readErr, parseErr); err != nil {
-		c.t.Fatal(err)
-	}
 	s, err := c.status()
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	if err := emptyStore(c.t.Context(), c.dirOf("node-1").path, clientEndpoints(s)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// clientEndpoints are where voters serve the store.
+func clientEndpoints(s api.Status) []string {
 	var endpoints []string
 	for _, h := range s.Hosts {
 		if h.Voter {
 			endpoints = append(endpoints, fmt.Sprintf("https://%s:%d", h.Address, h.Ports.Client))
 		}
 	}
-	st, err := store.DialEtcd(c.t.Context(), store.EtcdConfig{
-		Endpoints: endpoints, TLS: pki.ClientConfig(root, source, pki.VoterName),
-	})
+	return endpoints
+}
+
+// emptyStore deletes every record as the voter whose root directory is given.
+func emptyStore(ctx context.Context, root string, endpoints []string) error {
+	storage, err := join.OpenStorage(root)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
+	}
+	source, err := pki.NewSource(storage.ControlFile(), storage.ControlFile())
+	text, readErr := os.ReadFile(storage.CAFile())
+	ca, parseErr := pki.ParseCert(text)
+	if err := errors.Join(err, readErr, parseErr); err != nil {
+		return err
+	}
+	st, err := store.DialEtcd(ctx, store.EtcdConfig{Endpoints: endpoints, TLS: pki.ClientConfig(ca, source, pki.VoterName)})
+	if err != nil {
+		return err
 	}
 	defer func() { _ = st.Close() }()
-	if _, err := st.Commit(c.t.Context(), store.Commit{Ops: []store.Op{store.DeletePrefix(store.Prefix)}}); err != nil {
-		c.t.Fatal(err)
-	}
+	_, err = st.Commit(ctx, store.Commit{Ops: []store.Op{store.DeletePrefix(store.Prefix)}})
+	return err
 }
 
 // asScheduled compares the processes that are really there with the status.
