@@ -28,11 +28,12 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## muster, musterd and the example's two servers, into bin/
+build: ## muster, musterd and the examples' servers, into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/muster ./cmd/musterd
 	$(BUILD) -o $(BIN)/example-api ./examples/local/api
 	$(BUILD) -o $(BIN)/example-lb ./examples/local/lb
+	$(BUILD) -o $(BIN)/example-nginx ./examples/web/nginx
 
 musterd: ## musterd alone, into bin/; VERSION=1.2.3 for a release
 	@mkdir -p $(BIN)

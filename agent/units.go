@@ -19,7 +19,10 @@ func (a *agent) openRuntime(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot find the host's directory: %w", err)
 	}
-	a.unitEnv = []string{"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket}
+	a.unitEnv = []string{
+		"MUSTER_HOST=" + a.self.Name, "MUSTER_ADDRESS=" + a.self.Address, "MUSTER_SOCKET=" + socket,
+		"MUSTER_KEYS=http://" + a.keysAddresses()[0].String(),
+	}
 	rt, err := a.newRuntime(context.WithoutCancel(ctx), a.unitEnv)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ On every host, programs reach them at http://127.0.0.1:4001 and http://127.0.0.1
   curl http://127.0.0.1:4001/v2/keys/services?recursive=true
   ETCDCTL_API=3 etcdctl get --prefix /services
 
-Hosts of the provider local have an address of their own in the place of 127.0.0.1; units find it as $MUSTER_ADDRESS.
+Units find that URL as $MUSTER_KEYS; hosts of the provider local have an address of their own in the place of 127.0.0.1.
 A key is a path, /services/web; what lies below it makes it a directory.`
 
 func (c *cli) kvCommand() *cobra.Command {
@@ -51,6 +51,14 @@ func entryOf(n api.KeyNode) keyEntry {
 // keyName is a key as it is written, with its first slash or without.
 func keyName(arg string) string { return path.Clean("/" + arg) }
 
+// missing adds to an error what to do about a key that is not there.
+func missing(err error, key string) error {
+	if err == nil || !strings.Contains(err.Error(), "Key not found") {
+		return err
+	}
+	return failed("`muster kv ls "+path.Dir(key)+"` lists what is beside it", "%w", err)
+}
+
 // recursiveFlag adds a flag with the names that etcdctl 2 and 3 have for it.
 func recursiveFlag(cmd *cobra.Command, what string) *bool {
 	recursive := cmd.Flags().BoolP("recursive", "r", false, what)
@@ -68,9 +76,10 @@ func (c *cli) kvGetCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := f.Key(cmd.Context(), keyName(args[0]), *recursive)
+		key := keyName(args[0])
+		e, err := f.Key(cmd.Context(), key, *recursive)
 		if err != nil {
-			return err
+			return missing(err, key)
 		}
 		if *recursive {
 			files := leaves(e.Node)
@@ -155,7 +164,7 @@ func (c *cli) kvRmCommand() *cobra.Command {
 			return failed("--recursive removes it with everything in it", "%s is a directory", key)
 		}
 		if err != nil {
-			return err
+			return missing(err, key)
 		}
 		return output.Write(c.out, c.format, entryOf(e.Node), func(io.Writer) error { return nil })
 	}
@@ -172,9 +181,10 @@ func (c *cli) kvLsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := f.Key(cmd.Context(), keyName(strings.Join(args, "")), *recursive)
+		key := keyName(strings.Join(args, ""))
+		e, err := f.Key(cmd.Context(), key, *recursive)
 		if err != nil {
-			return err
+			return missing(err, key)
 		}
 		list := listing(e.Node)
 		return output.Write(c.out, c.format, list, func(w io.Writer) error {

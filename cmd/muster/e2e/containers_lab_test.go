@@ -23,9 +23,10 @@ func TestNspawnContainers(t *testing.T) {
 	c := example(t, "containers", "../../image/", image+"/")
 	c.under = n.in
 	c.must("up", "--yes")
-	whole := whole(2, 1, 3)
+	whole := whole(2, 1, 5)
 	s := c.eventually(time.Minute, whole)
 	c.servesPages(n, s)
+	c.sharesKeys(s)
 
 	web := hostsOf(s, "web@1")[0]
 	c.saw(web, "web-1", "INSTANCE=1", "GREETING=two words, 100%", "MUSTER_HOST="+web, "MUSTER_UNIT=web@1.service")
@@ -45,7 +46,7 @@ func TestNspawnContainers(t *testing.T) {
 	c.servesPages(n, c.eventually(time.Minute, whole))
 
 	clock := hostsOf(s, "clock")[0]
-	c.must("stop", "web@1.container", "web@2", "clock")
+	c.must("stop", "web@1.container", "web@2", "announce@1", "announce@2", "clock")
 	for _, host := range []string{web, clock} {
 		if left := c.inGuest(host, "podman", "ps", "--all", "--quiet"); left != "" {
 			t.Errorf("%s has containers of stopped units: %s", host, left)
@@ -74,6 +75,43 @@ func (c *cluster) servesPages(n network, s api.Status) {
 				"--max-time", "5", "http://"+h.Address+":8080/index.html")
 			if err != nil || strings.TrimSpace(page) != "served from a directory of the host" {
 				c.t.Errorf("%s has %q, %v", host, page, err)
+			}
+		}
+	}
+}
+
+// sharesKeys has containers tell where the web servers are, and read and write other keys from behind podman's bridge.
+func (c *cluster) sharesKeys(s api.Status) {
+	c.t.Helper()
+	at := map[string]string{}
+	for _, h := range s.Hosts {
+		at[h.Name] = h.Address
+	}
+	for i, container := range []string{"announce-1", "announce-2"} {
+		host := hostsOf(s, fmt.Sprintf("announce@%d", i+1))[0]
+		c.eventually(time.Minute, func(api.Status) error {
+			r := c.run(30*time.Second, nil, "kv", "get", fmt.Sprintf("/services/web/%d", i+1))
+			if strings.TrimSpace(r.stdout) != at[host]+":8080" {
+				return fmt.Errorf("announced is %s", r.output())
+			}
+			return nil
+		})
+		wget := func(args string) string {
+			return c.inGuest(host, "podman", "exec", container, "/bin/sh", "-c", "/bin/busybox wget -q -O - "+args+" 2>&1 || true")
+		}
+		c.must("kv", "put", "/database", "10.0.0.7:3306")
+		const base = "http://10.88.0.1:4001/"
+		for _, tt := range []struct{ args, want string }{
+			{base + "v2/keys/database?quorum=true", `"value":"10.0.0.7:3306"`},
+			{base + "v1/keys/services/web", at[host] + ":8080"},
+			{"--post-data value=x " + base + "v1/keys/database", "403 Forbidden"},
+			{"--header 'Origin: http://evil.example' " + base + "v1/keys/database", "403 Forbidden"},
+			{"--header 'Host: evil.example' " + base + "v1/keys/database", "403 Forbidden"},
+			{base + "v2/keys/coreos.com/updateengine/rebootlock/semaphore", "403 Forbidden"},
+			{"http://" + at[host] + ":4001/v1/keys/database", "refused"},
+		} {
+			if got := wget(tt.args); !strings.Contains(got, tt.want) {
+				c.t.Errorf("%s gets %q for %s; want %q", container, got, tt.args, tt.want)
 			}
 		}
 	}

@@ -134,6 +134,8 @@ func (c *cluster) kv(other string) {
 		want string
 	}{
 		{"kv get /nothing", 1, "Key not found"},
+		{"kv get /team/nothing", 1, "`muster kv ls /team` lists what is beside it"},
+		{"kv rm nothing", 1, "`muster kv ls /` lists what is beside it"},
 		{"kv put /team/a first", 0, ""},
 		{"kv put team/b second --ttl 1h", 0, ""},
 		{"kv get /team/a", 0, "first\n"},
@@ -143,6 +145,12 @@ func (c *cluster) kv(other string) {
 		{"kv ls", 0, "/database\n"},
 		{"kv ls /team", 0, "/team/a\n/team/b\n"},
 		{"kv ls / --recursive", 0, "/team/b\n"},
+		{"kv ls /team -o json", 0, `"key": "/team/b"`},
+		{"kv get /team --recursive -o json", 0, `"value": "second"`},
+		{"__complete kv get /te", 0, "/team/\n"},
+		{"__complete kv rm /team/", 0, "/team/a\n/team/b\n"},
+		{"kv put /team/c x -o json", 0, `"key": "/team/c"`},
+		{"kv rm /team/c -o json", 0, `"key": "/team/c"`},
 		{"kv rm /team", 1, "--recursive"},
 		{"kv rm /team --recursive", 0, ""},
 		{"kv ls /team", 1, "Key not found"},

@@ -74,11 +74,12 @@ func checkTour(t *testing.T, printed []string) {
 		{4, "8 of 8 units running"},
 		{5, "3 of 3 hosts ready, 3 of 3 voters healthy"},
 		{6, "clock.service: running on node-"},
-		{7, "nothing to do"},
-		{8, "cluster demo is gone"},
-		{9, "cluster mine: 3 to create"},
-		{10, "node.yaml is a good cloud-config"},
-		{10, "hostname: node-1"},
+		{7, "/database\n10.0.0.7:5432\n"},
+		{8, "nothing to do"},
+		{9, "cluster demo is gone"},
+		{10, "cluster mine: 3 to create"},
+		{11, "node.yaml is a good cloud-config"},
+		{11, "hostname: node-1"},
 	} {
 		if claim.block >= len(printed) || !strings.Contains(printed[claim.block], claim.want) {
 			t.Errorf("%q is not in what block %d prints:\n%s", claim.want, claim.block, printed[min(claim.block, len(printed)-1)])

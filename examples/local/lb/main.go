@@ -1,5 +1,5 @@
 // Command example-lb is a load balancer that finds its servers by asking the agent of its own host which units run
-// where. It needs no configuration when units move.
+// where, or in the keys, where they announce themselves. It needs no configuration when units move.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/musterhq/muster/agent/api"
+	"github.com/musterhq/muster/examples/web/registry"
 )
 
 func main() {
@@ -35,6 +36,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	socket := flags.String("socket", os.Getenv("MUSTER_SOCKET"), "the agent's socket")
 	units := flags.String("units", "api@*.service", "pattern of the units to balance over")
 	base := flags.Int("port-base", 8080, "a server listens on this port plus the number of its instance")
+	dir := flags.String("dir", "", "directory of the keys in which servers announce themselves, in the place of units")
+	keys := flags.String("keys", os.Getenv("MUSTER_KEYS"), "where the keys are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -59,6 +62,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return server.Shutdown(grace)
 	})
 	g.Go(func() error {
+		if *dir != "" {
+			registry.Directory{Keys: *keys, Key: *dir}.Follow(ctx, log, balancer.use)
+			return nil
+		}
 		follow(ctx, log, client, func(s api.Status) { balancer.use(backends(s, *units, *base)) })
 		return nil
 	})
