@@ -57,6 +57,25 @@ func (s *Server) body(e keys.Event, bare bool) []byte {
 	return line(out)
 }
 
+// told is a change as those who wait for it are told.
+type told struct {
+	node *keys.Node // of the event, which is all watchers' and never changed
+	body []byte
+}
+
+// change is the body of an event. Many may wait for the same one, so the latest is kept; not where it has a time to live, of
+// which each is told what is left.
+func (s *Server) change(e keys.Event) []byte {
+	if latest := s.latest.Load(); latest != nil && latest.node == e.Node {
+		return latest.body
+	}
+	body := s.body(e, false)
+	if e.Node.Expires.IsZero() && (e.PrevNode == nil || e.PrevNode.Expires.IsZero()) {
+		s.latest.Store(&told{node: e.Node, body: body})
+	}
+	return body
+}
+
 // line is JSON with a newline.
 func line(v any) []byte {
 	var b bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster/agent/keys"
@@ -52,6 +53,7 @@ type Server struct {
 	started time.Time
 	routes  map[string]route
 	stats   counters
+	latest  atomic.Pointer[told]
 }
 
 // New makes a Server.

@@ -35,15 +35,30 @@ func action(w keys.Write) string {
 }
 
 func (c *counters) count(action string, err error) {
-	t := map[string]*tally{
-		keys.ActionGet: &c.get, keys.ActionSet: &c.set, keys.ActionCreate: &c.create, keys.ActionUpdate: &c.update,
-		keys.ActionCompareAndSwap: &c.swap, keys.ActionDelete: &c.remove, keys.ActionCompareAndDelete: &c.compareDelete,
-	}[action]
+	t := c.of(action)
 	if err != nil {
 		t.bad.Add(1)
 	} else {
 		t.good.Add(1)
 	}
+}
+
+func (c *counters) of(action string) *tally {
+	switch action {
+	case keys.ActionSet:
+		return &c.set
+	case keys.ActionCreate:
+		return &c.create
+	case keys.ActionUpdate:
+		return &c.update
+	case keys.ActionCompareAndSwap:
+		return &c.swap
+	case keys.ActionDelete:
+		return &c.remove
+	case keys.ActionCompareAndDelete:
+		return &c.compareDelete
+	}
+	return &c.get
 }
 
 // storeStats is /v2/stats/store.

@@ -24,7 +24,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request, key string) {
 		q.write.Kind, q.write.Key = kind, key
 		s.write(w, r, q)
 	case q.wait && !q.quorum:
-		s.watch(w, r, key, q, func(e keys.Event) []byte { return s.body(e, false) })
+		s.watch(w, r, key, q, s.change)
 	default:
 		s.read(w, r, keys.Read{Key: key, Recursive: q.recursive, Quorum: q.quorum})
 	}
