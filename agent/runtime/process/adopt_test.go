@@ -3,6 +3,7 @@ package process_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -330,5 +331,51 @@ func TestAdoptedPhases(t *testing.T) {
 		if got := strings.Count(h.Log(name+".service"), "at "); got != want {
 			t.Errorf("%s: the command ran %d times", name, got)
 		}
+	}
+}
+
+// TestKeeperOfAProcessThatIsOver has an agent end after it wrote down that a process is over and before it woke that
+// one's keeper.
+func TestKeeperOfAProcessThatIsOver(t *testing.T) {
+	s := place(t)
+	h := &runtimetest.Host{T: t, Runtime: s.open(t)}
+	h.LoadUnit("a.service", "ExecStart=/bin/sh -c 'echo up $$$$; exec sleep 1000'\n")
+	h.StartUnit("a.service")
+	pid := h.PID("a.service", "up")
+	h.Shut()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.marked(t); len(left) == 0 {
+		t.Fatal("there is no keeper")
+	}
+	rewrite(t, filepath.Join(s.Dir, "a.service", "state.json"), func(record map[string]any) {
+		delete(record, "main")
+		record["phase"] = "dead"
+	})
+	h.Runtime = s.open(t)
+	if status := h.Status("a.service"); status.Active != "inactive" {
+		t.Errorf("got %+v", status)
+	}
+	s.nothingRuns(t)
+	h.Shut()
+}
+
+func rewrite(t *testing.T, path string, change func(map[string]any)) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		t.Fatal(err)
+	}
+	change(record)
+	if data, err = json.Marshal(record); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

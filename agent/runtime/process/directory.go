@@ -74,7 +74,7 @@ func (rt *Runtime) adopt() error {
 			recorded[u.name] = u.record.Boot == rt.boot
 		}
 	}
-	if err := rt.clear(recorded); err != nil {
+	if err := errors.Join(rt.clear(recorded), rt.wake(units)); err != nil {
 		return err
 	}
 	var adopted sync.WaitGroup

@@ -16,6 +16,9 @@ const (
 	fdLog
 )
 
+// keeperName is what keepers call themselves.
+const keeperName = "muster-keeper"
+
 // keeperScript starts the process and stays its parent. Its arguments are the shell, the script of the new process and
 // the command. Signals that the command may send to its whole group are caught rather than ignored, because ignored
 // ones would stay ignored in the command. Variables have names that no unit uses: assigning to one that came with the

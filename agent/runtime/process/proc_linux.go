@@ -134,6 +134,12 @@ func environment(pid int) [][]byte {
 	return bytes.Split(data, []byte{0})
 }
 
+// isKeeper says whether a process is a keeper, by its arguments.
+func isKeeper(pid int) bool {
+	data, err := slurp(pid, "cmdline", make([]byte, 0, 4096))
+	return err == nil && bytes.HasPrefix(data, []byte("sh\x00-c\x00"+keeperScript+"\x00"+keeperName+"\x00"))
+}
+
 // mustDie says whether the signal ends the process at once: it is neither caught nor ignored nor blocked (proc(5)).
 func mustDie(pid int, s unix.Signal) bool {
 	if s == unix.SIGKILL {

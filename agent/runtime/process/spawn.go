@@ -102,7 +102,7 @@ func (u *unit) fork(c command) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv := append([]string{"sh", "-c", keeperScript, "muster-keeper", shell, startScript}, c.argv...)
+	argv := append([]string{"sh", "-c", keeperScript, keeperName, shell, startScript}, c.argv...)
 	keeper, err := os.StartProcess(shell, argv, &os.ProcAttr{
 		Dir: c.dir, Env: c.env, Files: d.files[:],
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: c.user},
