@@ -39,6 +39,10 @@ func Waiting(root string) bool {
 // stopTime is how long a musterd that is told to end may take.
 const stopTime = 30 * time.Second
 
+// again is how long a release that did not do is left alone before its next try. All tries of one that ends at once are over
+// long before others take the host for lost and its units for theirs.
+const again = 200 * time.Millisecond
+
 // Loader starts the musterd of the slot that the table names, until it ends for good.
 type Loader struct {
 	Root   string
@@ -65,7 +69,7 @@ func (l *Loader) Run(ctx context.Context) error {
 			continue
 		case counted && !l.isGood(i):
 			l.Log.Warn("the release did not do", "slot", i, "err", err)
-			if err := pause.For(ctx, time.Second); err != nil {
+			if err := pause.For(ctx, again); err != nil {
 				return nil
 			}
 			continue

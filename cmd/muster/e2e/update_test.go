@@ -71,9 +71,11 @@ func musterdOf(t testing.TB, version string) string {
 	return path
 }
 
-// updatingFile is sleeperFile's cluster with hosts that run one musterd and take others.
+// updatingFile is sleeperFile's cluster with hosts that run one musterd and take others, and with a lease that a musterd is
+// back before on a machine that is busy.
 func updatingFile(r *releases, engine, musterd string, hosts, voters, units int) string {
-	file := strings.ReplaceAll(sleeperFile(hosts, voters, units), "driver: local", "driver: local, musterd: "+musterd)
+	file := strings.NewReplacer("driver: local", "driver: local, musterd: "+musterd, "lease: 5s", "lease: 20s").
+		Replace(sleeperFile(hosts, voters, units))
 	return file + fmt.Sprintf(`update:
   source: [%s]
   root: %s
