@@ -62,13 +62,16 @@ func (c *checks) cutOff(m *machine) {
 	}
 }
 
+// underWay is how long ago a stop that begins may have been decided on.
+const underWay = 10 * time.Millisecond
+
 // mayStop says whether a unit may be stopped though its schedule has it.
 func (c *checks) mayStop(m *machine, k *unit) bool {
 	switch c.partitionOf(k.Name, k.RunningHash) {
 	case store.PartitionStrict:
 		return true // that it runs again is checked at the end
 	case store.PartitionStop:
-		return c.elapsed()-m.heard >= m.real(sessionTTL)
+		return c.elapsed()-m.heard >= m.real(sessionTTL) || c.elapsed()-m.regained < underWay
 	}
 	return c.traitsOf(k.Name, k.RunningHash).muster.HealthCheck.Restart // a musterd that is frozen gets no answer in time
 }

@@ -38,9 +38,10 @@ type machine struct {
 	paused     int // all of the machine is
 	off        int
 
-	heard   time.Duration // when the last sign of life that was answered was sent
-	reached time.Duration // when the last one reached the store, answered or not
-	able    time.Duration // since when musterd has done what it can
+	heard    time.Duration // when the last sign of life that was answered was sent
+	regained time.Duration // when an answer came after the store was not heard for the life of a session
+	reached  time.Duration // when the last one reached the store, answered or not
+	able     time.Duration // since when musterd has done what it can
 
 	trap func() // what happens when a strict unit is about to start; nil for nothing
 

@@ -183,6 +183,9 @@ func (s *session) answered(sent time.Duration, lost bool) bool {
 // heard notes when the store was heard last by the machine, in a session of the host's own.
 func (s *session) heard(sent time.Duration) {
 	if m := s.process.machine; s.ttl == sessionTTL {
+		if m.elapsed()-m.heard >= m.real(sessionTTL) {
+			m.regained = m.elapsed()
+		}
 		m.heard = max(m.heard, sent)
 	}
 }
