@@ -234,13 +234,18 @@ func (rt *Runtime) Stop(ctx context.Context, name string) error {
 }
 
 func (rt *Runtime) stop(ctx context.Context, name string) error {
-	var foreign, strict bool
-	if err := rt.with(name, func(u *unit) { foreign, strict = u.barred != "", u.strict }); err != nil || foreign {
+	var foreign, strict, idle bool
+	if err := rt.with(name, func(u *unit) { foreign, strict, idle = u.barred != "", u.strict, u.atRest() }); err != nil || foreign {
 		return err
 	}
 	b, err := rt.link.get(ctx)
 	if err != nil {
 		return err
+	}
+	if idle && !strict {
+		if idle, err = b.idle(ctx, name); err != nil || idle {
+			return err
+		}
 	}
 	_, result, err := rt.jobs.start(func() (int, error) { return b.StopUnitContext(ctx, name, "replace", nil) })
 	if isError(err, loadErrors...) {
@@ -281,6 +286,16 @@ func (rt *Runtime) stopped(ctx context.Context, name, how string) error {
 		return err
 	}
 	return fmt.Errorf("systemd says %s", how)
+}
+
+// idle reports whether there is nothing to stop of a unit. A job that stops it all the same can wait for ever: systemd 257
+// was seen to leave that of a mount unit in its queue, soon after the unit had been unmounted.
+func (b *bus) idle(ctx context.Context, name string) (bool, error) {
+	list, err := b.ListUnitsByNamesContext(ctx, []string{name})
+	if err != nil {
+		return false, err
+	}
+	return len(list) == 1 && atRest(list[0]), nil
 }
 
 func atRest(u systemd.UnitStatus) bool {
