@@ -129,12 +129,12 @@ func (c *census) judge() {
 	if len(c.failovers) < *seeds/4 {
 		c.t.Errorf("only %d failovers were measured", len(c.failovers))
 	}
-	for _, what := range []string{
-		"kills by a guard", "batches of moves", "rollouts that are done", "rollouts that are failed", "rollouts that are undone",
-		"health checks that failed", "drains with a deadline", "hosts that join late",
+	for what, every := range map[string]int{
+		"kills by a guard": 300, "batches of moves": 300, "rollouts that are done": 300, "rollouts that are failed": 300,
+		"rollouts that are undone": 2000, "health checks that failed": 300, "drains with a deadline": 300, "hosts that join late": 300,
 	} {
-		if c.seen[what] < *seeds/300 {
-			c.t.Errorf("there were only %d %s", c.seen[what], what)
+		if c.seen[what] < *seeds/every {
+			c.t.Errorf("there were only %d %s in %d histories", c.seen[what], what, *seeds)
 		}
 	}
 }
