@@ -48,32 +48,17 @@ func (s *Etcd) examine(m *member, doubted bool) error {
 			doubts = nil
 			patience.Reset(rivalAfter)
 		case <-patience.C:
-			wg.Go(func() { rival <- s.reachAnother(ctx, m.endpoint) })
+			wg.Go(func() {
+				other, err := s.greetAnother(ctx, m.endpoint)
+				if err == nil {
+					other.close()
+				}
+				rival <- err
+			})
 		case err := <-rival:
 			if err == nil {
 				return errOutrun
 			}
-		}
-	}
-}
-
-// reachAnother returns when the member that is turned to after this one answers and has a leader.
-func (s *Etcd) reachAnother(ctx context.Context, endpoint string) error {
-	next, count := s.after(endpoint)
-	if count < 2 {
-		return errors.New("there is no other")
-	}
-	other, err := s.open(next)
-	if err != nil {
-		return err
-	}
-	defer other.close()
-	for {
-		if err = other.probe(ctx, probeTimeout); err == nil {
-			return nil
-		}
-		if !pause(ctx, retryPause) {
-			return err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -132,13 +133,12 @@ func (s *Etcd) run() {
 	endpoint := s.first()
 	failures := 0
 	for s.ctx.Err() == nil {
-		wasReady, err := s.use(endpoint)
-		if s.ctx.Err() != nil {
-			return
-		}
-		if wasReady {
-			failures = 0
-			s.log.Warn("left an etcd member", "endpoint", endpoint, "err", err)
+		m, err := s.meet(endpoint)
+		if err == nil {
+			endpoint, failures = m.endpoint, 0
+			s.use(m)
+		} else {
+			s.setCurrent(nil, err)
 		}
 		failures++
 		next, count := s.after(endpoint)
@@ -168,23 +168,88 @@ func (s *Etcd) after(endpoint string) (next string, count int) {
 	return s.endpoints[(i+1)%len(s.endpoints)], len(s.endpoints)
 }
 
-// use makes a member the current one and returns when it must be left.
-func (s *Etcd) use(endpoint string) (wasReady bool, err error) {
+// use makes a member the current one, and closes it when it must be left.
+func (s *Etcd) use(m *member) {
+	defer m.close()
+	s.setCurrent(m, nil)
+	err := s.tend(m)
+	s.setCurrent(nil, fmt.Errorf("%s: %w", m.endpoint, err))
+	if s.ctx.Err() == nil {
+		s.log.Warn("left an etcd member", "endpoint", m.endpoint, "err", err)
+	}
+}
+
+// meet turns to a member, and to the next one as well when that is silent for rivalAfter: a frozen one accepts connections
+// and says nothing. It returns the one that is the first to answer and to have a leader.
+func (s *Etcd) meet(endpoint string) (*member, error) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	met, failed := make(chan *member), make(chan error, 2)
+	turn := func(greet func(context.Context, string) (*member, error)) {
+		m, err := greet(ctx, endpoint)
+		if err != nil {
+			failed <- err
+			return
+		}
+		select {
+		case met <- m:
+		case <-ctx.Done():
+			m.close()
+			failed <- ctx.Err()
+		}
+	}
+	wg.Go(func() { turn(s.greet) })
+	patience := time.NewTimer(rivalAfter)
+	defer patience.Stop()
+	for turned := 1; ; {
+		select {
+		case m := <-met:
+			return m, nil
+		case err := <-failed:
+			if turned--; turned == 0 {
+				return nil, err
+			}
+		case <-patience.C:
+			turned++
+			wg.Go(func() { turn(s.greetAnother) })
+		}
+	}
+}
+
+// greet opens the member at an endpoint if it answers and has a leader.
+func (s *Etcd) greet(ctx context.Context, endpoint string) (*member, error) {
 	m, err := s.open(endpoint)
 	if err != nil {
-		s.setCurrent(nil, err)
-		return false, err
+		return nil, err
 	}
-	defer m.close()
-	if err := m.probe(s.ctx, connectTimeout); err != nil {
-		err = fmt.Errorf("%s: %w", endpoint, err)
-		s.setCurrent(nil, err)
-		return false, err
+	if err := m.probe(ctx, connectTimeout); err != nil {
+		m.close()
+		return nil, fmt.Errorf("%s: %w", endpoint, err)
 	}
-	s.setCurrent(m, nil)
-	err = fmt.Errorf("%s: %w", endpoint, s.tend(m))
-	s.setCurrent(nil, err)
-	return true, err
+	return m, nil
+}
+
+// greetAnother opens the member that is turned to after an endpoint, once it answers and has a leader.
+func (s *Etcd) greetAnother(ctx context.Context, endpoint string) (*member, error) {
+	next, count := s.after(endpoint)
+	if count < 2 {
+		return nil, errors.New("there is no other")
+	}
+	m, err := s.open(next)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = m.probe(ctx, probeTimeout); err == nil {
+			return m, nil
+		}
+		if !pause(ctx, retryPause) {
+			m.close()
+			return nil, fmt.Errorf("%s: %w", next, err)
+		}
+	}
 }
 
 func (s *Etcd) setCurrent(m *member, err error) {

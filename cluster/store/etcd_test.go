@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +101,48 @@ func TestEtcdLeavesMember(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEtcdPassesSilentMember: whoever turns to a member that accepts connections and says nothing asks another one before it
+// gives that one up.
+func TestEtcdPassesSilentMember(t *testing.T) {
+	var lc net.ListenConfig
+	silent, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	givenUp := make(chan struct{})
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		silent.Close()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		defer close(givenUp)
+		if conn, err := silent.Accept(); err == nil {
+			defer conn.Close()
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
+	front, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	wg.Go(func() {
+		conn, err := front.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		select {
+		case <-givenUp:
+			t.Error("the next member was asked only when the silent one had been given up")
+		default:
+		}
+	})
+	st := dial(t, "http://"+silent.Addr().String(), "http://"+front.Addr().String(), endpointOf(startEtcd(t, nil)))
+	put(t, st, "/a", "1")
 }
 
 // TestEtcdCommitToFrozenMember: the answer can no longer come, and the caller must hear so before its patience ends.
