@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -118,11 +119,18 @@ func TestMaintain(t *testing.T) {
 	if _, err := c.client(c.controlTLS(0)).Put(t.Context(), "/x", "z"); !errors.Is(err, rpctypes.ErrNoSpace) {
 		t.Fatalf("a write to a full store: %v", err)
 	}
-	for _, want := range []membership.UpkeepKind{membership.Compact, membership.Disarm, membership.UpkeepNone} {
-		done, err := control.Maintain(t.Context(), want != membership.Compact)
-		if err != nil || done.Kind != want {
-			t.Fatalf("%+v, %v, want %d", done, err, want)
+	var did []membership.UpkeepKind
+	for len(did) == 0 || did[len(did)-1] != membership.UpkeepNone {
+		done, err := control.Maintain(t.Context(), len(did) > 0)
+		if err != nil {
+			t.Fatalf("%+v, %v", done, err)
 		}
+		did = append(did, done.Kind)
+	}
+	// A voter that has not heard yet that the alarm is lifted has it lifted once more.
+	want := []membership.UpkeepKind{membership.Compact, membership.Disarm, membership.UpkeepNone}
+	if !slices.Equal(slices.Compact(did), want) {
+		t.Fatalf("did %v, want %v", did, want)
 	}
 	put(t, c.client(c.controlTLS(0)), "/x", "z")
 }
