@@ -59,7 +59,7 @@ func PlanRestore(s spec.Spec, members roster.Roster, answers map[string]bool) (R
 		}
 	}
 	if len(able) == 0 {
-		return r, errors.New("cannot restore: no host answers that may vote; start the hosts, or make new ones with `muster up`")
+		return r, fmt.Errorf("cannot restore: %w", ErrNobodyAnswers)
 	}
 	seats := min(s.VoterCount(), len(able))
 	if seats%2 == 0 {

@@ -26,6 +26,7 @@ const (
 	KindJoined    Kind = "joined"    // Host knows it, or has joined through a voter
 	KindFormed    Kind = "formed"    // the first membership works: later hosts join through its voters
 	KindAbandoned Kind = "abandoned" // the first membership can never work: its hosts are to be replaced
+	KindLost      Kind = "lost"      // nothing is left of the cluster that had formed: it is to form once more
 
 	KindMachine    Kind = "machine"    // Host exists and is a member; nothing is open
 	KindGeneration Kind = "generation" // Host.Generation is the highest that was ever asked for
@@ -75,7 +76,7 @@ type Entry struct {
 	Time      time.Time  `json:"time"`
 	Kind      Kind       `json:"kind"`
 	Op        Op         `json:"op,omitempty"`        // intent, done
-	Host      *Ref       `json:"host,omitempty"`      // all but bootstrap, formed and abandoned
+	Host      *Ref       `json:"host,omitempty"`      // all but bootstrap, formed, abandoned and lost
 	Provider  string     `json:"provider,omitempty"`  // intent, machine
 	Voter     bool       `json:"voter,omitempty"`     // intent to create: the host is to vote
 	Waits     bool       `json:"waits,omitempty"`     // intent to create: the user-data names no voter, the host waits to be dialled
@@ -129,7 +130,7 @@ func decodeLine(line []byte) (Entry, error) {
 func (k Kind) known() bool {
 	switch k {
 	case KindIntent, KindDone, KindListed, KindGone, KindBootstrap, KindAdmitted, KindJoined, KindFormed, KindAbandoned,
-		KindMachine, KindGeneration:
+		KindLost, KindMachine, KindGeneration:
 		return true
 	}
 	return false
@@ -138,7 +139,7 @@ func (k Kind) known() bool {
 // check refuses entries that lack what their kind needs.
 func (e Entry) check() error {
 	switch e.Kind {
-	case KindFormed, KindAbandoned:
+	case KindFormed, KindAbandoned, KindLost:
 		return nil
 	case KindBootstrap:
 		if e.Bootstrap == nil {

@@ -73,6 +73,9 @@ func (v *View) add(e Entry) {
 	case KindAbandoned:
 		v.Bootstrap = nil
 		return
+	case KindLost:
+		v.Bootstrap, v.Formed = nil, false
+		return
 	}
 	if e.Host == nil {
 		return

@@ -18,6 +18,7 @@ import (
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/pki"
 	"github.com/musterhq/muster/cluster/roster"
+	"github.com/musterhq/muster/cluster/spec"
 	"github.com/musterhq/muster/cluster/state"
 )
 
@@ -28,8 +29,11 @@ Units go on meanwhile. What was written after the backup is lost.
 Voters that do not answer leave the cluster. They must never be started again: they would go on as the cluster that was.
 Run ` + "`muster up`" + ` afterwards: it makes the hosts anew that are gone.
 
-It asks first; --yes answers for scripts. After a failure, run it again. A backup of a cluster that is gone altogether is
-restored onto the hosts of another: its units and settings come, its hosts do not.`
+If no host is left at any provider, restore makes new ones first, as ` + "`muster up`" + ` does. Old ones that come back after all are
+the cluster that was, until the next ` + "`muster up`" + `, which ends them.
+
+It asks first; --yes answers for scripts. After a failure, run it again. A backup of another cluster can be restored too:
+its units and settings come, its hosts do not.`
 
 func (c *cli) restoreCommand() *cobra.Command {
 	return &cobra.Command{
@@ -52,6 +56,34 @@ func (c *cli) restore(ctx context.Context, file string) error {
 	if err != nil {
 		return failed("give a file that `muster backup` wrote", "cannot use %s: %w", file, err)
 	}
+	err = c.restoreTo(ctx, s, m, file)
+	if !errors.Is(err, apply.ErrNobodyAnswers) {
+		return err
+	}
+	if err := c.beginAnew(ctx); err != nil {
+		return err
+	}
+	return c.restoreTo(ctx, s, m, file)
+}
+
+// beginAnew makes the cluster's hosts, of which none is left.
+func (c *cli) beginAnew(ctx context.Context) error {
+	deps, err := c.deps()
+	if err != nil {
+		return err
+	}
+	err = apply.BeginAnew(ctx, deps, apply.Options{CrashPoint: crashPoint()}, func() error {
+		fmt.Fprintf(c.err, "no host of cluster %s is left at any provider: all are made anew\n", deps.Spec.Cluster)
+		return c.agreeRestore()
+	})
+	if err != nil {
+		return failed("", "%w", err)
+	}
+	return c.up(ctx, changeFlags{})
+}
+
+// restoreTo restores onto the hosts that answer.
+func (c *cli) restoreTo(ctx context.Context, s spec.Spec, m backup.Manifest, file string) error {
 	parent, err := stateParent()
 	if err != nil {
 		return err
@@ -96,13 +128,17 @@ func (c *cli) confirmRestore(m backup.Manifest, r apply.Restoration, foreign boo
 	if len(r.Lost) > 0 {
 		fmt.Fprintf(w, "these voters do not answer, leave the cluster, and must never be started again: %s\n", hostList(r.Lost))
 	}
+	return c.agreeRestore()
+}
+
+func (c *cli) agreeRestore() error {
 	if c.yes {
 		return nil
 	}
 	if !isTerminal(c.in) {
 		return usage("add --yes", "restoring needs a yes")
 	}
-	fmt.Fprint(w, "restore? [y/N] ")
+	fmt.Fprint(c.err, "restore? [y/N] ")
 	answer, _ := bufio.NewReader(c.in).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return failed("", "nothing was changed")
