@@ -70,7 +70,7 @@ func (r *recovery) Restore(ctx context.Context, order api.RestoreOrder, body io.
 	if order.Voter.Restore == nil {
 		return api.Errorf(http.StatusBadRequest, "muster and the agents must be of the same version", "the request has no restore")
 	}
-	if err := r.prepare(order, body); err != nil {
+	if err := r.prepare(ctx, order, body); err != nil {
 		return fmt.Errorf("cannot restore: %w", err)
 	}
 	r.log.Warn("this host begins anew as a voter, from a backup", "restore", order.Voter.Restore.ID)
@@ -78,7 +78,7 @@ func (r *recovery) Restore(ctx context.Context, order api.RestoreOrder, body io.
 	return nil
 }
 
-func (r *recovery) prepare(order api.RestoreOrder, body io.Reader) (err error) {
+func (r *recovery) prepare(ctx context.Context, order api.RestoreOrder, body io.Reader) (err error) {
 	if err := os.MkdirAll(r.scratch, 0o700); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (r *recovery) prepare(order api.RestoreOrder, body io.Reader) (err error) {
 		return api.Errorf(http.StatusConflict, "use a backup of this cluster", "the backup is of cluster %s (%s), this is %s",
 			m.Name, m.Cluster, r.cluster)
 	}
-	if err := voter.PrepareRestore(f.Name(), r.dir, r.self, *order.Voter); err != nil {
+	if err := voter.PrepareRestore(ctx, f.Name(), r.dir, r.self, *order.Voter); err != nil {
 		return err
 	}
 	return r.save(*order.Voter)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/musterhq/muster/agent/fleet"
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/roster"
 	"github.com/musterhq/muster/cluster/store"
@@ -59,35 +58,12 @@ func (b *Bootstrap) Run(ctx context.Context, fence store.Guard) error {
 	return nil
 }
 
-// restore makes the roster of a backup what the operator said it is now: before anything else, since the voters of the backup
-// are gone. The cluster's record, which says that it is done, comes last.
+// restore has the cluster's record say that the records are those of a backup. Who belongs to the cluster was settled before
+// etcd started (voter.PrepareRestore).
 func (b *Bootstrap) restore(ctx context.Context, fence store.Guard, item store.Item) error {
 	cluster, err := store.Unmarshal[store.Cluster](item.Value)
 	if err != nil || cluster.Restored == b.Restore.ID {
 		return err
-	}
-	was, err := fleet.Load(ctx, b.Store, []string{store.PrefixRoster}, false)
-	if err != nil {
-		return err
-	}
-	still := unmodified(store.KeyCluster, item)
-	var ops []store.Op
-	for id := range was.Roster {
-		if _, stays := b.Restore.Roster.ByID(id); !stays {
-			ops = append(ops, store.Delete(store.RosterKey(id)))
-		}
-	}
-	for _, h := range b.Restore.Roster {
-		data, err := store.Marshal(store.RosterRecord{Host: h})
-		if err != nil {
-			return err
-		}
-		ops = append(ops, store.Put(store.RosterKey(h.ID), data))
-	}
-	for chunk := range slices.Chunk(ops, store.MaxOps) {
-		if _, err := b.Store.Commit(ctx, store.Commit{Guards: []store.Guard{fence, still}, Ops: chunk}); err != nil {
-			return fmt.Errorf("cannot write the roster after a restore: %w", err)
-		}
 	}
 	cluster.Fresh = true // units of Singleton=strict may have moved since the backup
 	cluster.Restored, cluster.ID, cluster.Name, cluster.LeaseMillis = b.Restore.ID, b.Cluster.ID, b.Cluster.Name, b.Cluster.LeaseMillis
@@ -95,7 +71,9 @@ func (b *Bootstrap) restore(ctx context.Context, fence store.Guard, item store.I
 	if err != nil {
 		return err
 	}
-	c := store.Commit{Guards: []store.Guard{fence, still}, Ops: []store.Op{store.Put(store.KeyCluster, data)}}
+	c := store.Commit{
+		Guards: []store.Guard{fence, unmodified(store.KeyCluster, item)}, Ops: []store.Op{store.Put(store.KeyCluster, data)},
+	}
 	if _, err := b.Store.Commit(ctx, c); err != nil {
 		return fmt.Errorf("cannot write the cluster's record after a restore: %w", err)
 	}

@@ -84,17 +84,25 @@ const bump = 1_000_000_000
 const restored = "muster-restore"
 
 // PrepareRestore makes a member's data from a snapshot, beside the directory of the data that it is to replace, which stays
-// as it is. FinishRestore puts it in its place. The members of role are the whole new cluster.
-func PrepareRestore(path, dir string, self roster.Host, role join.VoterRole) error {
+// as it is. FinishRestore puts it in its place. The members of role are the whole new cluster, and the hosts of role's
+// Restore are who belongs to it and has access, whatever the snapshot has.
+func PrepareRestore(ctx context.Context, path, dir string, self roster.Host, role join.VoterRole) error {
 	next := dir + ".restored"
+	members, err := newSettlement(role.Restore.Roster)
+	if err != nil {
+		return fmt.Errorf("cannot restore: %w", err)
+	}
 	if err := os.RemoveAll(next); err != nil {
 		return fmt.Errorf("cannot restore: %w", err)
 	}
-	err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
+	err = snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
 		SnapshotPath: path, Name: self.ID, OutputDataDir: next, PeerURLs: []string{self.PeerURL()},
-		InitialCluster: initialCluster(role.InitialCluster), InitialClusterToken: role.ClusterToken,
+		InitialCluster: initialCluster(role.InitialCluster), InitialClusterToken: members.token(role.ClusterToken),
 		RevisionBump: bump, MarkCompacted: true,
 	})
+	if err == nil {
+		err = members.writeTo(ctx, filepath.Join(next, "member", "snap", "db"))
+	}
 	if err == nil {
 		err = os.Chmod(next, 0o700)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/musterhq/muster/cluster/join"
 	"github.com/musterhq/muster/cluster/membership"
+	"github.com/musterhq/muster/cluster/roster"
 )
 
 // TestRestore takes a snapshot of three voters, loses them all, and starts three others from it: what was written before is
@@ -36,10 +37,28 @@ func TestRestore(t *testing.T) {
 	put(t, client, "/after", "y")
 	closeAll(voters)
 
+	c.restore(t, voters, path, c.hosts)
+	client = c.client(c.controlTLS(0))
+	found, err := client.Get(t.Context(), "/before/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || found.Count != 50 || get(t, client, "/after") != "" {
+		t.Errorf("%d of 50 keys are back, and %q: %v", found.Count, get(t, client, "/after"), err)
+	}
+	if found.Header.Revision < revision+bump {
+		t.Errorf("the revision was %d and is %d", revision, found.Header.Revision)
+	}
+	watch := <-client.Watch(t.Context(), "/before/", clientv3.WithRev(revision+1))
+	if !errors.Is(watch.Err(), rpctypes.ErrCompacted) {
+		t.Errorf("a watch from before: %v", watch.Err())
+	}
+}
+
+// restore starts voters from a snapshot, of whatever they had before. They are closed at the end of the test.
+func (c *cluster) restore(t *testing.T, voters []*Voter, path string, members roster.Roster) {
+	t.Helper()
 	role := c.role()
-	role.ClusterToken, role.Restore = "another", &join.Restore{ID: "r1"}
+	role.ClusterToken, role.Restore = "another", &join.Restore{ID: "r1", Roster: members}
 	var wg sync.WaitGroup
-	errs := make([]error, 3)
+	errs := make([]error, len(voters))
 	for i := range voters {
 		wg.Go(func() {
 			cfg := c.config(i, role)
@@ -48,7 +67,7 @@ func TestRestore(t *testing.T) {
 				return
 			}
 			for range 2 { // it may be repeated
-				if errs[i] = PrepareRestore(path, cfg.Dir, cfg.Host, role); errs[i] != nil {
+				if errs[i] = PrepareRestore(t.Context(), path, cfg.Dir, cfg.Host, role); errs[i] != nil {
 					return
 				}
 			}
@@ -66,18 +85,6 @@ func TestRestore(t *testing.T) {
 	t.Cleanup(func() { closeAll(voters) })
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
-	}
-	client = c.client(c.controlTLS(0))
-	found, err := client.Get(t.Context(), "/before/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil || found.Count != 50 || get(t, client, "/after") != "" {
-		t.Errorf("%d of 50 keys are back, and %q: %v", found.Count, get(t, client, "/after"), err)
-	}
-	if found.Header.Revision < revision+bump {
-		t.Errorf("the revision was %d and is %d", revision, found.Header.Revision)
-	}
-	watch := <-client.Watch(t.Context(), "/before/", clientv3.WithRev(revision+1))
-	if !errors.Is(watch.Err(), rpctypes.ErrCompacted) {
-		t.Errorf("a watch from before: %v", watch.Err())
 	}
 }
 
@@ -99,7 +106,7 @@ func TestSnapshotIsChecked(t *testing.T) {
 	role := c.role()
 	role.InitialCluster = maps.Clone(role.InitialCluster)
 	role.Restore = &join.Restore{ID: "r1"}
-	if err := PrepareRestore(path, filepath.Join(t.TempDir(), "etcd"), c.hosts[0], role); err == nil {
+	if err := PrepareRestore(t.Context(), path, filepath.Join(t.TempDir(), "etcd"), c.hosts[0], role); err == nil {
 		t.Error("restored from a damaged snapshot")
 	}
 }
