@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -80,6 +81,7 @@ func (a *agent) startCouncil(ctx context.Context) error {
 	}
 	a.onClose("the connection to etcd", admin.Close)
 	a.council = &council{etcd: etcd, admin: admin, source: source}
+	a.log.Info("this host votes", "member", fmt.Sprintf("%x", etcd.MemberID())) // as etcd's own messages name it
 	return nil
 }
 

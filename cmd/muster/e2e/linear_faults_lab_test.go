@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,15 +80,26 @@ func newBrain(t testing.TB, hosts int, settings string) *brain {
 		}
 	}
 	b.await()
-	for _, d := range b.doors {
-		if slices.Contains(b.voters, d.host) {
-			b.members[b.ask(d).GetHeader().GetMemberId()] = d.host // a voter's first choice is itself
-		}
-	}
-	if len(b.members) != len(b.voters) {
-		t.Fatalf("members %v of voters %v", b.members, b.voters)
+	for _, host := range b.voters {
+		b.members[b.memberOf(host)] = host
 	}
 	return b
+}
+
+// memberOf reads etcd's ID of a voter from its log.
+func (b *brain) memberOf(host string) uint64 {
+	b.t.Helper()
+	log, err := os.ReadFile(filepath.Join(b.dirOf(host).path, "var/log/musterd.log"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(log), `msg="this host votes" member=`)
+	word, _, _ := strings.Cut(rest, "\n")
+	id, err := strconv.ParseUint(word, 16, 64)
+	if err != nil {
+		b.t.Fatalf("the log of %s does not name its member: %v", host, err)
+	}
+	return id
 }
 
 // daemonOf reads how a host's musterd was started.
