@@ -148,7 +148,7 @@ lab-update: ## the host image updates itself in QEMU and falls back by itself fr
 lab-flatcar: ## the engine for Flatcar beside an update_engine's double on a bus of its own (needs Debian's dbus-daemon)
 	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/update/flatcar/
 
-lab-metal: ## the boot service: 200 machines at once, BIOS and UEFI in QEMU, beside a dnsmasq (needs root, QEMU, OVMF, ipxe, dnsmasq)
+lab-metal: ## the boot service: 200 machines at once, BIOS and UEFI in QEMU, beside a dnsmasq; power over a simulated IPMI (needs root, QEMU, OVMF, ipxe, dnsmasq, openipmi)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Lab ./providers/metal/...
 
 image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
