@@ -23,7 +23,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build musterd up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar lab-metal image clean
+.PHONY: help build musterd up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar lab-metal lab-rollout image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
+
+lab-rollout: build ## ten hosts of the local provider take a release, two at a time, under a client's requests
+	$(GO) test -tags lab -count=1 -v -timeout 30m -run TestRolloutOfHosts ./cmd/muster/e2e/
 
 lab-voters: ## RUNS (20) histories of keys at several hosts while voters are killed, frozen and cut off, from SEED (1) on, how long losing the leader stops writes, and power cuts (needs root)
 	MUSTER_RUNS=$(RUNS) MUSTER_SEED=$(SEED) $(GO) test -tags lab -count=1 -v -timeout 120m -run 'Linearizable|WriteGap' ./cmd/muster/e2e/

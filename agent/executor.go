@@ -45,6 +45,7 @@ type executor struct {
 	failures map[string]failure    // by unit; guarded by mu
 	working  map[string]bool       // units that are being started or stopped from here; guarded by mu
 	custody  custody               // guarded by mu
+	resting  bool                  // the host is about to reboot; guarded by mu
 }
 
 // failure is why a unit could not be made what it should be, and when that is tried again.

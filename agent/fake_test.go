@@ -240,6 +240,8 @@ type simHost struct {
 	conn    *store.MemoryClient
 	stop    func()
 	states  func(t *testing.T) ([]store.UnitState, error) // that the agent would report
+
+	executor *executor
 }
 
 const simLease = 5 * time.Second
@@ -321,6 +323,7 @@ func (h *simHost) start() {
 		containers: containers{systemd: true, find: h.find},
 	}
 	contact.changed = execute.look.raise
+	h.executor = execute
 	execute.checks.Checker = health.New(h.answer)
 	rep.states = execute.states
 	pres := &presence{

@@ -272,9 +272,7 @@ func (u *updater) hostRecord() store.UpdateHostRecord {
 		Resumed: s.Resumed,
 	}
 	switch s.Phase {
-	case update.Draining:
-		r.Drain, r.Until = u.engine != engineAgent, s.Until
-	case update.Confirming, update.Switching, update.Rebooting:
+	case update.Draining, update.Confirming, update.Switching, update.Rebooting:
 		r.Drain = u.engine != engineAgent
 	case update.Failed:
 		if n := len(s.Failures); n > 0 {

@@ -53,6 +53,7 @@ func (w *workers) dispatch(ctx context.Context) (next time.Duration, err error) 
 		return lastRetry, nil
 	}
 	units, next := w.keepCustody(observed, w.busy)
+	w.restIfResting(units)
 	plan, still := reconcile.Plan(units, observed, w.begun)
 	w.keep(still)
 	tasks := byUnit(append(plan, w.restarts(plan)...))

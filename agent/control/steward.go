@@ -74,11 +74,8 @@ func ordered(is store.Entry[store.OrderRecord], h store.UpdateHostRecord, now ti
 	case h.Drain && there && is.Record.Order == store.OrderDrain, !h.Drain && (!there || !is.Record.Update):
 		return nil, false
 	case h.Drain:
-		order := store.OrderRecord{Order: store.OrderDrain, Since: now.UTC(), Update: true, Was: is.Record.Order}
-		if !h.Until.IsZero() {
-			order.Deadline = new(h.Until.UTC())
-		}
-		return &order, true
+		// No deadline: what fits nowhere else stays the host's, which stops it before it reboots and has it back afterwards.
+		return &store.OrderRecord{Order: store.OrderDrain, Since: now.UTC(), Update: true, Was: is.Record.Order}, true
 	case is.Record.Was != "":
 		return &store.OrderRecord{Order: is.Record.Was, Since: now.UTC()}, true
 	}

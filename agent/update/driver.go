@@ -43,6 +43,9 @@ type Host interface {
 
 	// Drain returns when the units that could move have.
 	Drain(ctx context.Context, deadline time.Time) error
+	// Rest stops what still runs before the host is rebooted, and returns when that has ended or had its time. What it
+	// returns has it run again, if there is no reboot after all.
+	Rest(ctx context.Context) (wake func())
 	// Probe looks once whether the host is as it should be; the error says what is missing.
 	Probe(ctx context.Context) error
 	// Report tells the cluster how far the host is. It does not wait.
@@ -52,6 +55,11 @@ type Host interface {
 // UnitKeeper is an Engine that may reboot without any unit being stopped, as one that replaces musterd alone: such a host is
 // not drained.
 type UnitKeeper interface{ KeepsUnits() bool }
+
+func keepsUnits(e Engine) bool {
+	keeper, ok := e.(UnitKeeper)
+	return ok && keeper.KeepsUnits()
+}
 
 // Driver does what Next says, for as long as the host runs.
 type Driver struct {
@@ -198,7 +206,7 @@ func (d *Driver) do(ctx context.Context, a Action) (Event, error) {
 		}
 		return d.permission(ctx, a)
 	case Drain:
-		if keeper, ok := d.Engine.(UnitKeeper); ok && keeper.KeepsUnits() {
+		if keepsUnits(d.Engine) {
 			return done, nil
 		}
 		return done, d.Host.Drain(ctx, a.Deadline)
@@ -259,6 +267,9 @@ func (d *Driver) confirm(ctx context.Context, a Action) (Event, error) {
 const rebootPatience = 5 * time.Minute
 
 func (d *Driver) reboot(ctx context.Context) (Event, error) {
+	if !keepsUnits(d.Engine) {
+		defer d.Host.Rest(ctx)()
+	}
 	if err := d.Engine.Reboot(ctx); err != nil {
 		return Event{}, err
 	}

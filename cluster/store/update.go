@@ -68,9 +68,8 @@ type UpdateHostRecord struct {
 	Phase   string `json:"phase"`            // update.Phase
 	Target  string `json:"target,omitempty"` // that it updates to
 	Reason  string `json:"reason,omitempty"`
-	// Since is when the phase began, and Until when it must be over, if it must.
+	// Since is when the phase began.
 	Since time.Time `json:"since"`
-	Until time.Time `json:"until,omitzero"`
 	// Drain is that units shall move away now.
 	Drain bool `json:"drain,omitempty"`
 	// Resumed is UpdateRecord.Resumed when the host was permitted to go on last: a failure of before that is known.

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	units := flags.String("units", "api@*.service", "pattern of the units to balance over")
 	base := flags.Int("port-base", 8080, "a server listens on this port plus the number of its instance")
 	dir := flags.String("dir", "", "directory of the keys in which servers announce themselves, in the place of units")
-	keys := flags.String("keys", os.Getenv("MUSTER_KEYS"), "where the keys are")
+	keys := flags.String("keys", os.Getenv("MUSTER_KEYS"), "where the keys are: URLs with commas between them, of which one is asked")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("example-nginx", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8000", "address and port that nginx listens on")
-	keys := flags.String("keys", os.Getenv("MUSTER_KEYS"), "where the keys are")
+	keys := flags.String("keys", os.Getenv("MUSTER_KEYS"), "where the keys are: URLs with commas between them, of which one is asked")
 	key := flags.String("dir", "/services/api", "directory of the keys in which the servers announce themselves")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -16,12 +16,15 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Directory is where servers announce themselves.
 type Directory struct {
-	Keys string // where the keys are: http://127.0.0.1:4001, or what $MUSTER_KEYS says
+	// Keys is where the keys are: http://127.0.0.1:4001, or what $MUSTER_KEYS says. Who is on none of the hosts names several,
+	// with commas between them, and asks the next when one does not answer.
+	Keys string
 	Key  string // of the directory: /services/api
 }
 
@@ -33,19 +36,28 @@ const pauseOnError = time.Second
 
 // Follow hands on the servers, sorted, now and whenever they may have changed, until ctx ends.
 func (d Directory) Follow(ctx context.Context, log *slog.Logger, use func(servers []string)) {
+	hosts := strings.Split(d.Keys, ",")
+	for turn := 0; ctx.Err() == nil; turn++ {
+		d.Keys = hosts[turn%len(hosts)]
+		d.stay(ctx, log, use)
+		select {
+		case <-time.After(pauseOnError):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// stay follows the servers at one host until that fails.
+func (d Directory) stay(ctx context.Context, log *slog.Logger, use func(servers []string)) {
 	for ctx.Err() == nil {
 		servers, index, err := d.read(ctx)
 		if err == nil {
 			use(servers)
 			err = d.wait(ctx, index+1)
 		}
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		log.Warn("cannot follow the servers, going on with those that are known", "err", err)
-		select {
-		case <-time.After(pauseOnError):
-		case <-ctx.Done():
+		if err != nil && ctx.Err() == nil {
+			log.Warn("cannot follow the servers, going on with those that are known", "keys", d.Keys, "err", err)
+			return
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -26,7 +27,7 @@ func TestFollow(t *testing.T) {
 	seen, done := make(chan []string, 10), make(chan struct{})
 	go func() {
 		defer close(done)
-		d := Directory{Keys: server.URL, Key: "/services/api"}
+		d := Directory{Keys: "http://" + nobody(t) + "," + server.URL, Key: "/services/api"}
 		d.Follow(ctx, slog.New(slog.DiscardHandler), func(servers []string) { seen <- servers })
 	}()
 	list := func(nodes string) http.HandlerFunc {
@@ -71,4 +72,15 @@ func TestFollow(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// nobody is an address at which nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
