@@ -43,7 +43,7 @@ func (c *cli) releaseCommand() *cobra.Command {
 	cmd.PersistentFlags().DurationVar(&o.life, "valid", repository.DefaultLife, "how long hosts believe it without another refresh, as 336h")
 	cmd.AddCommand(c.releaseInitCommand(o), c.releaseAddCommand(o), c.releasePromoteCommand(o), c.releaseRevokeCommand(o),
 		c.releaseListCommand(o), c.releaseStatusCommand(o), c.releaseRefreshCommand(o), c.releaseRotateCommand(o),
-		c.releaseServeCommand(o))
+		c.releaseServeCommand(o), c.releaseMachinesCommand(o))
 	return cmd
 }
 

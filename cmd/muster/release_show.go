@@ -126,33 +126,60 @@ func (s releaseStatus) write(w io.Writer) error {
 
 func (c *cli) releaseServeCommand(o *releaseFlags) *cobra.Command {
 	listen, cert, key := "", "", ""
+	flatcar := &omahaFlags{}
 	cmd := &cobra.Command{
 		Use:   "serve DIR",
 		Short: "host a repository over HTTP, or HTTPS with --cert and --key, until it is interrupted",
 		Long: `serve hosts the metadata and the files of DIR, read only and with ranges, so that downloads go on where they were cut off. It needs
 no keys, and plain HTTP does no harm: hosts believe signatures alone. Any other web server does as well.
 
-  muster release serve releases/ --listen 10.0.0.1:8080`,
+  muster release serve releases/ --listen 10.0.0.1:8080
+
+With --omaha it also answers update_engine of Flatcar's hosts, whether or not they are of a cluster, whose /etc/flatcar/update.conf
+says SERVER=http://10.0.0.1:8080/v1/update/ and GROUP=stable, beta or alpha. They are offered releases of the engine flatcar, of
+one file each. It remembers them in DIR.machines.json, beside DIR; ` + "`muster release machines DIR`" + ` shows them. Whoever reaches the server
+is believed to be the machine that he says he is. update_engine verifies what it installs by Flatcar's own key.
+
+  muster release add releases/ 4081.2.0 --engine flatcar --arch amd64 flatcar_production_update.gz
+  muster release serve releases/ --listen 10.0.0.1:8080 --omaha --canary group=beta --soak 24h --per-hour 10`,
 		Args: takes(1, 1, "a directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (cert == "") != (key == "") {
 				return usage("give both, or neither for plain HTTP", "--cert and --key go together")
 			}
+			if err := flatcar.check(cmd); err != nil {
+				return err
+			}
 			r := c.repository(args[0], o)
 			if _, err := r.RootFile(); err != nil {
 				return releaseFailure(err)
+			}
+			serve := func(ctx context.Context, l net.Listener) error {
+				return c.serveReleases(ctx, l, r.Handler(), cert, key)
+			}
+			if flatcar.on {
+				s, err := c.omahaServer(r, flatcar)
+				if err != nil {
+					return err
+				}
+				serve = func(ctx context.Context, l net.Listener) error {
+					return c.serveOmaha(ctx, s, machinesFile(r), r.Handler(), func(ctx context.Context, h http.Handler) error {
+						return c.serveReleases(ctx, l, h, cert, key)
+					})
+				}
 			}
 			l, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
 			if err != nil {
 				return failed("choose another address with --listen", "cannot host releases: %w", err)
 			}
 			fmt.Fprintf(c.out, "%s is hosted on %s\n", r.Dir, l.Addr())
-			return c.serveReleases(cmd.Context(), l, r.Handler(), cert, key)
+			return serve(cmd.Context(), l)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDRESS` and port")
 	cmd.Flags().StringVar(&cert, "cert", "", "`FILE` of a certificate and its chain, for HTTPS")
 	cmd.Flags().StringVar(&key, "key", "", "`FILE` of its key")
+	flatcar.register(cmd)
 	return cmd
 }
 
