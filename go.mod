@@ -33,6 +33,7 @@ require (
 	github.com/sigstore/sigstore v1.10.6
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
+	github.com/stmcginnis/gofish v0.26.0
 	github.com/theupdateframework/go-tuf/v2 v2.4.2
 	github.com/vmware/govmomi v0.56.0
 	go.etcd.io/etcd/api/v3 v3.7.3
