@@ -107,8 +107,8 @@ lab: build ## the long end-to-end tests: every crash point, twenty kills
 lab-partition: ## hosts in network namespaces, cut off from each other in every way (needs root)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Partitions ./cmd/muster/e2e/
 
-lab-rollout: build ## ten hosts of the local provider take a release, two at a time, under a client's requests
-	$(GO) test -tags lab -count=1 -v -timeout 30m -run TestRolloutOfHosts ./cmd/muster/e2e/
+lab-rollout: build ## ten hosts of the local provider take a release, two at a time, under a client's requests; one that never joins falls back
+	$(GO) test -tags lab -count=1 -v -timeout 30m -run 'TestRolloutOfHosts|TestSilentAgent' ./cmd/muster/e2e/
 
 lab-voters: ## RUNS (20) histories of keys at several hosts while voters are killed, frozen and cut off, from SEED (1) on, how long losing the leader stops writes, and power cuts (needs root)
 	MUSTER_RUNS=$(RUNS) MUSTER_SEED=$(SEED) $(GO) test -tags lab -count=1 -v -timeout 120m -run 'Linearizable|WriteGap' ./cmd/muster/e2e/

@@ -13,7 +13,7 @@ import (
 // Request is what a host wants, as its record says.
 type Request struct {
 	Record   store.RebootRecord
-	Revision int64 // of the record: who asked first is served first
+	Revision int64 // of the record: who asked first is served first, after voters
 }
 
 // Member is a host of the roster.
@@ -139,9 +139,23 @@ func (d *decider) over(h store.LockHolder) string {
 	return ""
 }
 
-// queue are the hosts that want a lock and have none with the ticket they ask with, in the order in which they asked.
+// queue are the hosts that want a lock and have none with the ticket they ask with, in the order in which they asked, voters
+// first: they go one at a time, and would otherwise be what all wait for in the end.
 func (d *decider) queue() []string {
 	var hosts []string
+	voters := maps.Clone(d.Votes)
+	for _, v := range d.Voters {
+		if voters == nil {
+			voters = map[string]bool{}
+		}
+		voters[v.Host] = true
+	}
+	turn := func(host string) int {
+		if voters[host] {
+			return 0
+		}
+		return 1
+	}
 	for id, r := range d.Requests {
 		if !r.Record.Wants || !ValidGroup(r.Record.Group) || d.holds(id, r.Record) {
 			continue
@@ -149,7 +163,7 @@ func (d *decider) queue() []string {
 		hosts = append(hosts, id)
 	}
 	slices.SortFunc(hosts, func(a, b string) int {
-		return cmp.Or(cmp.Compare(d.Requests[a].Revision, d.Requests[b].Revision), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(turn(a), turn(b)), cmp.Compare(d.Requests[a].Revision, d.Requests[b].Revision), cmp.Compare(a, b))
 	})
 	return hosts
 }

@@ -108,6 +108,23 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// TestVotersFirst has voters begin before others who asked earlier: one at a time, while the others go on.
+func TestVotersFirst(t *testing.T) {
+	v := View{
+		Groups: map[string]store.LockRecord{"g": {Max: 2}}, Votes: map[string]bool{"v1": true, "v2": true, "v3": true},
+		Requests: map[string]Request{
+			"a": wants(1, "g", "1", 1, true, true), "b": wants(2, "g", "1", 1, true, true),
+			"v1": wants(3, "g", "1", 1, true, true), "v2": wants(4, "g", "1", 1, true, true),
+		},
+		Members: ready("a", "b", "v1", "v2", "v3"), Now: noon,
+		Voters: []Voter{{Host: "v1", Healthy: true}, {Host: "v2", Healthy: true}, {Host: "v3", Healthy: true, Leader: true}},
+	}
+	d := Decide(v, batch)
+	if len(d.Steps) != 1 || len(d.Steps[0].Granted) != 2 || d.Steps[0].Granted[0].ID != "v1" || d.Steps[0].Granted[1].ID != "a" {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestBatch(t *testing.T) {
 	v := View{Groups: map[string]store.LockRecord{"g": {Max: 500}}, Requests: map[string]Request{}, Members: map[string]Member{}, Now: noon}
 	for n := range 300 {

@@ -65,6 +65,7 @@ type smallFleet struct {
 	units    map[string]api.Unit
 	orders   map[string]string // by host ID
 	rollouts []api.Rollout
+	updates  []api.Update
 	turned   []string // the verbs of rollouts that it was told, with their units
 }
 
@@ -303,7 +304,19 @@ func (f *smallFleet) Locks(context.Context) ([]api.Lock, error) { return []api.L
 
 func (f *smallFleet) OrderLock(context.Context, string, string, api.LockOrder) error { return nil }
 
-func (f *smallFleet) Update(context.Context) (api.Update, error) { return api.Update{}, nil }
+// Update tells the next of what there is, and of the last again and again.
+func (f *smallFleet) Update(context.Context) (api.Update, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.updates) == 0 {
+		return api.Update{}, nil
+	}
+	u := f.updates[0]
+	if len(f.updates) > 1 {
+		f.updates = f.updates[1:]
+	}
+	return u, nil
+}
 
 func (f *smallFleet) OrderUpdate(context.Context, string, api.UpdateOrder) error { return nil }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,9 @@ func (c *cli) updateTable(w io.Writer, u api.Update) error {
 	if u.Pin != "" {
 		fmt.Fprintf(w, "pinned to %s\n", u.Pin)
 	}
+	if sum := rolloutSum(u); sum != "" {
+		fmt.Fprintln(w, sum)
+	}
 	g := output.Grid{Columns: []string{"HOST", "RUNS", "PHASE", "TARGET", "SINCE", "REASON"}, Color: c.color(w)}
 	for _, h := range u.Hosts {
 		since := ""
@@ -133,8 +137,12 @@ func (c *cli) tellUpdate(was, is api.Update) error {
 	}
 	for _, h := range is.Hosts {
 		if before[h.Host] != h {
-			fmt.Fprintf(c.out, "%s runs %s: %s %s %s\n", h.Host, cmp.Or(h.Version, "?"), cmp.Or(h.Phase, "unknown"), h.Target, h.Reason)
+			line := fmt.Sprintf("%s runs %s: %s %s %s", h.Host, cmp.Or(h.Version, "?"), cmp.Or(h.Phase, "unknown"), h.Target, h.Reason)
+			fmt.Fprintln(c.out, strings.TrimRight(line, " "))
 		}
+	}
+	if sum := rolloutSum(is); sum != "" && sum != rolloutSum(was) {
+		fmt.Fprintln(c.out, sum)
 	}
 	if is.Hold != nil && was.Hold == nil {
 		fmt.Fprintf(c.out, "held: release %s failed on %s: %s\n", is.Hold.Version, is.Hold.Host, is.Hold.Reason)
