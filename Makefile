@@ -145,8 +145,8 @@ lab-openstack: ## the OpenStack driver against a real OpenStack of its own, QEMU
 lab-image: ## the host image in QEMU: boots, both slots, what is kept; the same bytes again (needs root, QEMU, OVMF and what `make image` made)
 	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 90m -skip '^TestUpdate' ./examples/image/
 
-lab-update: ## the host image updates itself in QEMU and falls back by itself from broken releases (needs what lab-image does)
-	MUSTER_IMAGE=$(abspath $(IMAGE)) $(GO) test -tags lab -count=1 -v -timeout 120m -run '^TestUpdate' ./examples/image/
+lab-update: ## the host image updates itself in QEMU, falls back by itself from broken releases, and boots after power cuts at 20 moments, CUTS (4) of them for real (needs what lab-image does)
+	MUSTER_IMAGE=$(abspath $(IMAGE)) MUSTER_CUTS=$(CUTS) MUSTER_SEED=$(SEED) $(GO) test -tags lab -count=1 -v -timeout 120m -run '^TestUpdate' ./examples/image/
 
 lab-flatcar: ## the engine for Flatcar beside an update_engine's double on a bus of its own (needs Debian's dbus-daemon)
 	$(GO) test -tags lab -count=1 -v -timeout 15m -run Lab ./agent/update/flatcar/

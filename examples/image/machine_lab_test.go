@@ -22,9 +22,13 @@ import (
 // patience is what a step may take: ten times what an idle machine needs for it under emulation.
 const patience = 10 * time.Minute
 
+// processor is what is emulated: without AVX, whose instructions take longer than those that they replace.
+const processor = "max,-avx,-avx2"
+
 // hardware is what a machine is made of.
 type hardware struct {
 	disk     string   // raw
+	log      string   // file that is to hold what was written to the disk, none when empty
 	seed     string   // a second disk, none when empty
 	firmware bool     // boot from the disk with UEFI, else the kernel directly
 	label    string   // of the root partition, muster_1 when empty
@@ -78,10 +82,11 @@ func start(t *testing.T, h hardware) *machine {
 	m := &machine{t: t, console: newConsole(), ended: make(chan struct{}), monitor: filepath.Join(t.TempDir(), "qmp")}
 	m.api, m.ssh = freeAddress(t), freeAddress(t)
 	args := []string{
-		"-accel", "tcg", "-machine", "q35", "-cpu", "max", "-smp", "1", "-m", "512", "-display", "none", "-no-reboot",
+		"-accel", "tcg", "-machine", "q35", "-cpu", processor, "-smp", "1", "-m", "512", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-monitor", "none", "-qmp", "unix:" + m.monitor + ",server=on,wait=off",
-		"-drive", "if=virtio,format=raw,file=" + h.disk, "-device", "virtio-rng-pci",
+		"-device", "virtio-rng-pci",
 	}
+	args = append(args, drive(t, h)...)
 	if h.seed != "" {
 		args = append(args, "-drive", "if=virtio,format=raw,readonly=on,file="+h.seed)
 	}
@@ -107,6 +112,22 @@ func start(t *testing.T, h hardware) *machine {
 		}
 	})
 	return m
+}
+
+// drive is the machine's disk. One with a log is for machines whose power is not cut in earnest, so it is never synced.
+func drive(t *testing.T, h hardware) []string {
+	t.Helper()
+	if h.log == "" {
+		return []string{"-drive", "if=virtio,format=raw,file=" + h.disk}
+	}
+	if err := os.WriteFile(h.log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"-blockdev", "driver=blklogwrites,node-name=disk,log-sector-size=512,log.driver=file,log.cache.no-flush=on,log.filename=" + h.log +
+			",file.driver=raw,file.cache.no-flush=on,file.file.driver=file,file.file.filename=" + h.disk,
+		"-device", "virtio-blk-pci,drive=disk",
+	}
 }
 
 // boot is how a machine gets its kernel.

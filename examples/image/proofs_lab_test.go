@@ -71,34 +71,34 @@ func TestHost(t *testing.T) {
 		return
 	}
 	h.label = "muster_2"
-	secondSlot(t, h)
+	secondSlot(t, filepath.Join(images(t), "muster_1.root"), h.label, h.disk)
 	check("other slot", h)
 }
 
-// secondSlot writes the image's root to the second slot, as an update does.
-func secondSlot(t *testing.T, h hardware) {
+// secondSlot writes a root to the second slot, as an update does.
+func secondSlot(t *testing.T, path, label, disk string) {
 	t.Helper()
-	slots := partitions(t, h.disk)
+	slots := partitions(t, disk)
 	if len(slots) != 4 || slots[2].Name != "_empty" {
 		t.Fatalf("partitions %+v", slots)
 	}
-	root, err := os.Open(filepath.Join(images(t), "muster_1.root"))
+	root, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	disk, err := os.OpenFile(h.disk, os.O_WRONLY, 0)
+	target, err := os.OpenFile(disk, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer disk.Close()
-	if _, err := disk.Seek(slots[2].Start*512, io.SeekStart); err != nil {
+	defer target.Close()
+	if _, err := target.Seek(slots[2].Start*512, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(disk, root); err != nil {
+	if _, err := io.Copy(target, root); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "sfdisk", "--quiet", "--part-label", h.disk, "3", h.label)
+	run(t, "sfdisk", "--quiet", "--part-label", disk, "3", label)
 }
 
 // TestFirmware boots the disk as a machine with UEFI does.

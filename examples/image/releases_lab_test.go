@@ -21,6 +21,13 @@ type releases struct {
 	t    *testing.T
 	dir  string // as `make image` makes it
 	slim bool   // without what these guests do not use, which takes a half of the time to write them
+	told map[string]update.Release
+}
+
+// variant is what a release has of its own.
+type variant struct {
+	words string            // for the kernel
+	files map[string]string // of the root
 }
 
 const driveUnit = `[Unit]
@@ -36,9 +43,9 @@ StandardOutput=journal+console
 WantedBy=multi-user.target
 `
 
-func newReleases(t *testing.T, slim bool) *releases {
+func newReleases(t *testing.T) *releases {
 	t.Helper()
-	r := &releases{t: t, dir: t.TempDir(), slim: slim}
+	r := &releases{t: t, dir: t.TempDir(), told: map[string]update.Release{}}
 	run(t, "cp", "-a", filepath.Join(images(t), "tree"), filepath.Join(r.dir, "tree"))
 	run(t, "cp", filepath.Join(images(t), "vmlinuz"), filepath.Join(images(t), "kernel"), r.dir)
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "lab", "-o", filepath.Join(r.dir, "tree/usr/bin/drive"),
@@ -62,8 +69,8 @@ func (r *releases) steps(version string, steps ...string) {
 	}
 }
 
-// make builds a release. change is done to its tree, and undone by the next make only where the build's own steps do.
-func (r *releases) make(version string, files map[string]string) {
+// make builds a release. What is left out of a slim one is missing in those that are made after it.
+func (r *releases) make(version string, own variant) {
 	r.t.Helper()
 	r.steps(version, "host")
 	const units = "/usr/lib/systemd/system/"
@@ -75,20 +82,25 @@ func (r *releases) make(version string, files map[string]string) {
 	}
 	r.write(units+"drive.service", driveUnit)
 	r.write(units+"muster-firstboot.service.d/none.conf", "[Unit]\nConditionPathExists=!/\n") // there is no seed to wait for
-	for path, text := range files {
+	for path, text := range own.files {
 		r.write(path, text)
 	}
 	run(r.t, "chroot", r.path("tree"), "systemctl", "--quiet", "--no-warn", "enable", "drive.service")
-	r.steps(version, "root", "uki")
-	for path := range files {
+	r.steps(version, "root")
+	if own.words != "" {
+		r.command(own.words)
+	}
+	r.steps(version, "uki")
+	for path := range own.files {
 		if err := os.Remove(r.path("tree" + path)); err != nil {
 			r.t.Fatal(err)
 		}
 	}
+	r.told[version] = r.release(version)
 }
 
-// command adds to what a release's kernel is told.
-func (r *releases) command(version, words string) {
+// command adds to what the kernel of the release that is being made is told.
+func (r *releases) command(words string) {
 	r.t.Helper()
 	line, err := os.OpenFile(r.path("cmdline"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -98,7 +110,6 @@ func (r *releases) command(version, words string) {
 	if err = errors.Join(err, line.Close()); err != nil {
 		r.t.Fatal(err)
 	}
-	r.steps(version, "uki")
 }
 
 func (r *releases) write(path, text string) {
