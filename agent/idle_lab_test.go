@@ -52,7 +52,7 @@ func idleHosts(t *testing.T) int {
 const (
 	// voterEnv has this binary be a voter's musterd: the directory of its host.
 	voterEnv = "MUSTER_IDLE_VOTER"
-	// profilesEnv is a directory for the voters' CPU profiles, if they shall leave any.
+	// profilesEnv is a directory for CPU profiles of the minute that is measured, if the voters shall leave any.
 	profilesEnv = "MUSTER_IDLE_PROFILES"
 )
 
@@ -78,18 +78,30 @@ func runVoter(root string) error {
 	return run()
 }
 
-// profiled writes what the processors do meanwhile to a file.
+// profiled writes what the processors do from one SIGUSR1 to the next to a file.
 func profiled(path string, run func() error) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return errors.Join(err, f.Close())
+	signals, end, done := make(chan os.Signal, 1), make(chan struct{}), make(chan error, 1)
+	ossignal.Notify(signals, syscall.SIGUSR1)
+	wait := func() {
+		select {
+		case <-signals:
+		case <-end:
+		}
 	}
+	go func() {
+		wait()
+		err := pprof.StartCPUProfile(f)
+		wait()
+		pprof.StopCPUProfile()
+		done <- err
+	}()
 	err = run()
-	pprof.StopCPUProfile()
-	return errors.Join(err, f.Close())
+	close(end)
+	return errors.Join(err, <-done, f.Close())
 }
 
 // TestIdle is `make bench-idle`. Three voters, each a process, keep a cluster of hosts that do nothing but live: real agents,
@@ -116,15 +128,30 @@ func TestIdle(t *testing.T) {
 	if err := pause.For(t.Context(), 20*time.Second); err != nil { // until everybody has the roster
 		t.Fatal(err)
 	}
+	t.Logf("%d hosts are idle", hosts)
+	profile(t, pids)
 	began, voted, lived := time.Now(), used(t, pids...), used(t, os.Getpid())
 	if err := pause.For(t.Context(), idleFor); err != nil {
 		t.Fatal(err)
 	}
+	profile(t, pids)
 	share := func(of time.Duration) float64 { return 100 * of.Seconds() / time.Since(began).Seconds() }
 	t.Logf("%d idle hosts: their voters use %.1f %% of one core, all together; the hosts themselves %.1f %%", hosts,
 		share(used(t, pids...)-voted), share(used(t, os.Getpid())-lived))
 	if err := ready(t, c, idleVoters+hosts); err != nil {
 		t.Error(err)
+	}
+}
+
+// profile has the voters begin, or end, to profile.
+func profile(t *testing.T, pids []int) {
+	if os.Getenv(profilesEnv) == "" {
+		return
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

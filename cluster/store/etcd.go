@@ -47,6 +47,7 @@ const (
 	connectTimeout = 2 * time.Second         // until a new endpoint has answered for the first time
 	probeTimeout   = 1250 * time.Millisecond // until an endpoint in use must have answered a probe
 	staleTimeout   = time.Second             // that RangeStale gives one endpoint
+	idleTime       = 20 * time.Second        // on a connection over which nothing has come, until it is asked whether it lives
 	retryPause     = 25 * time.Millisecond   // before a call is tried again
 	pageItems      = 1000                    // items that one request of a Range asks for
 )

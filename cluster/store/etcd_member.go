@@ -34,6 +34,8 @@ func (s *Etcd) open(endpoint string) (*member, error) {
 		TLS:             s.cfg.TLS,
 		Logger:          zap.NewNop(), // what matters is logged here, once
 		MaxUnaryRetries: 1,            // Etcd.call decides what is tried again
+		// A session's line is another connection: this one is not known to live because the line does.
+		DialKeepAliveTime: idleTime, DialKeepAliveTimeout: probeTimeout,
 		DialOptions: append(StaticWindows(), grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,

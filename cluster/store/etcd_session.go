@@ -46,6 +46,7 @@ type etcdSession struct {
 	ttl     time.Duration
 	renewed time.Time // when the last request that succeeded was sent; monotonic; owned by run
 	line    line      // owned by run
+	life    lifeline  // owned by run
 
 	ctx    context.Context // ends with Revoke, or the client
 	cancel context.CancelFunc
@@ -61,6 +62,8 @@ func (l *etcdSession) run() {
 	defer close(l.done)
 	defer l.cancel()
 	defer l.hangUp()
+	l.life.lease = int64(l.id)
+	defer l.life.hangUp()
 	r := rhythm{ttl: l.ttl}
 	next, troubled := r.next(l.renewed, true), false
 	for {
@@ -81,7 +84,7 @@ func (l *etcdSession) run() {
 	}
 }
 
-// renew sends one keep-alive and waits for its answer, but never past the end of what is left of the session. A member
+// renew gives one sign of life and waits for its answer, but never past the end of what is left of the session. A member
 // that answers needs no probe besides, and one that does not is left.
 func (l *etcdSession) renew(patience time.Duration) error {
 	ctx, cancel := context.WithDeadline(l.ctx, l.renewed.Add(l.ttl))
@@ -92,6 +95,25 @@ func (l *etcdSession) renew(patience time.Duration) error {
 	}
 	succeeded := l.sends()
 	sent := time.Now()
+	renewed, err := l.life.renew(ctx, m, patience)
+	switch {
+	case err != nil:
+		m.unanswered()
+		return err
+	case !renewed:
+		if err := l.renewByStream(ctx, m, patience-time.Since(sent)); err != nil {
+			return err
+		}
+		l.life.beside(l.ctx, l.store)
+	}
+	l.renewed = sent
+	m.answered()
+	succeeded()
+	return nil
+}
+
+// renewByStream does it over gRPC.
+func (l *etcdSession) renewByStream(ctx context.Context, m *member, patience time.Duration) error {
 	resp, err := l.keepAlive(ctx, m, patience)
 	switch {
 	case err != nil && isUnavailable(err):
@@ -104,13 +126,10 @@ func (l *etcdSession) renew(patience time.Duration) error {
 	case resp.TTL <= 0:
 		return ErrSessionLost
 	}
-	l.renewed = sent
-	m.answered()
-	succeeded()
 	return nil
 }
 
-// line is the stream on which a session is kept alive: one as long as the member stays the same, since to open it takes
+// line is the stream on which a session is kept alive while there is no lifeline: one as long as the member stays the same, since to open it takes
 // the member longer than to answer.
 type line struct {
 	member *member

@@ -13,8 +13,9 @@ import (
 // of that moment, which costs it a fraction of being woken for each.
 type rhythm struct{ ttl time.Duration }
 
-// beat is how far apart those moments are. A thousand hosts' signs of life over ten a second are little work at once.
-const beat = 100 * time.Millisecond
+// Beat is how far apart those moments are, counted from a whole second of the wall clock. A thousand hosts' signs of life
+// over ten a second are little work at once.
+const Beat = 100 * time.Millisecond
 
 // next is when the next sign of life is due after one that was answered. After trouble, which hosts have at the same time,
 // they spread over the moments again.
@@ -24,7 +25,7 @@ func (r rhythm) next(sent time.Time, troubled bool) time.Time {
 		wait -= rand.N(wait/2 + 1)
 	}
 	due := sent.Add(wait)
-	return due.Add(-min(due.Sub(due.Truncate(beat)), wait/2))
+	return due.Add(-min(due.Sub(due.Truncate(Beat)), wait/2))
 }
 
 // patience is how long an answer is waited for before another member is asked: longer than an election takes, in which

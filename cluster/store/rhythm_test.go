@@ -17,9 +17,9 @@ func TestRhythm(t *testing.T) {
 				switch wait := due.Sub(sent); {
 				case wait > 2*ttl/5:
 					t.Fatalf("a session of %s gives its next sign of life %s after one", ttl, wait)
-				case wait < ttl/5-beat && troubled, wait < ttl/10, wait < 2*ttl/5-beat && !troubled:
+				case wait < ttl/5-Beat && troubled, wait < ttl/10, wait < 2*ttl/5-Beat && !troubled:
 					t.Fatalf("a session of %s gives its next sign of life as soon as %s after one", ttl, wait)
-				case !due.Equal(due.Truncate(beat)) && ttl > time.Second:
+				case !due.Equal(due.Truncate(Beat)) && ttl > time.Second:
 					t.Fatalf("a session of %s gives its next sign of life at %s, and no other does then", ttl, due.Format(time.StampMilli))
 				}
 			}

@@ -37,8 +37,8 @@ type Config struct {
 	Role   join.VoterRole
 	Files  Files
 	Timing Timing // zero means OneSite
-	// Relay is with what this voter is root to the others, by a pki.MintControl certificate: it passes hosts' signs of life
-	// on to the leader then, which etcd does with far more work. nil leaves it to etcd.
+	// Relay is with what this voter is root to the others, by a pki.MintControl certificate: it takes hosts' signs of life on
+	// lines then, and passes all of them on to the leader, which etcd does with far more work. nil leaves it to etcd.
 	Relay *tls.Config
 	Log   *slog.Logger
 }
@@ -154,7 +154,7 @@ func setTuning(ec *embed.Config) {
 	ec.MaxTxnOps = 256 // a commit of store.Commit's 128 Ops, and its guards
 	ec.WarningApplyDuration = time.Second
 	ec.WarningUnaryRequestDuration = 2 * time.Second
-	ec.GRPCKeepAliveInterval = 10 * time.Second
+	ec.GRPCKeepAliveInterval = time.Minute // hosts ask sooner themselves (store.Etcd), and need not be asked then
 	ec.GRPCKeepAliveTimeout = 5 * time.Second
 	ec.MaxRequestBytes = min(ec.MaxRequestBytes, math.MaxInt32)
 }

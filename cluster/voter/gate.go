@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -224,7 +225,11 @@ func callerName(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	for _, chain := range info.State.VerifiedChains {
+	return commonName(info.State)
+}
+
+func commonName(state tls.ConnectionState) string {
+	for _, chain := range state.VerifiedChains {
 		if len(chain) > 0 {
 			return chain[0].Subject.CommonName
 		}
@@ -239,6 +244,9 @@ func as(ctx context.Context, user string) context.Context {
 	is := &peer.Peer{AuthInfo: info}
 	if p, ok := peer.FromContext(ctx); ok {
 		is.Addr, is.LocalAddr = p.Addr, p.LocalAddr
+	}
+	if _, ok := metadata.FromIncomingContext(ctx); !ok { // without which etcd knows nobody
+		ctx = metadata.NewIncomingContext(ctx, metadata.MD{})
 	}
 	return peer.NewContext(ctx, is)
 }

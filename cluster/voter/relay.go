@@ -23,9 +23,9 @@ const (
 	relayAtMost   = 30                     // keep-alives of one session in a row, until etcd looks at its holder's rights again
 )
 
-// relay passes the keep-alives of hosts that are connected to a follower on to the leader, many in one message.
-// etcd would make a request over HTTP for each of them, which takes several times what it takes to answer one, and most of
-// what idle hosts cost (agent.TestIdle).
+// relay passes the keep-alives of hosts that are connected to a follower, and have no line to it (lines), on to the leader,
+// many in one message. etcd would make a request over HTTP for each of them, which takes several times what it takes to
+// answer one.
 //
 // It gives no rights: a stream's first keep-alive of a lease, and every thirtieth, goes etcd's own way, which looks
 // whether the caller may write what is bound to it. So do all that the leader does not renew.
@@ -208,16 +208,14 @@ func (l *relayLine) open(ctx context.Context, endpoint string, config *tls.Confi
 	return err
 }
 
-// pass sends all in one message and hands out the answers. It returns those that the leader did not renew.
+// pass hands out the leader's answers. It returns those that the leader did not renew.
 func (l *relayLine) pass(batch []keepAlive) (left []keepAlive) {
-	patience := time.AfterFunc(relayPatience, l.end)
-	defer patience.Stop()
-	asked, renewed := &pb.LeaseLeasesResponse{}, &pb.LeaseLeasesResponse{}
-	for _, k := range batch {
-		asked.Leases = append(asked.Leases, &pb.LeaseStatus{ID: k.id})
+	asked := make([]*pb.LeaseStatus, len(batch))
+	for i, k := range batch {
+		asked[i] = &pb.LeaseStatus{ID: k.id}
 	}
-	if l.stream.SendMsg(asked) != nil || l.stream.RecvMsg(renewed) != nil {
-		l.close()
+	renewed, err := l.ask(asked)
+	if err != nil {
 		return batch
 	}
 	lives := make(map[int64]bool, len(batch))
@@ -232,6 +230,22 @@ func (l *relayLine) pass(batch []keepAlive) (left []keepAlive) {
 		}
 	}
 	return left
+}
+
+// ask has the leader renew leases, all in one message, and returns those that it has renewed.
+func (l *relayLine) ask(asked []*pb.LeaseStatus) (*pb.LeaseLeasesResponse, error) {
+	patience := time.AfterFunc(relayPatience, l.end)
+	defer patience.Stop()
+	renewed := &pb.LeaseLeasesResponse{}
+	err := l.stream.SendMsg(&pb.LeaseLeasesResponse{Leases: asked})
+	if err == nil {
+		err = l.stream.RecvMsg(renewed)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return renewed, nil
 }
 
 func (l *relayLine) close() {

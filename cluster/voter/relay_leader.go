@@ -63,5 +63,7 @@ func renewHere(ctx context.Context, server *etcdserver.EtcdServer, asked []*pb.L
 		return renewed, nil
 	case <-server.StoppingNotify():
 		return nil, status.Error(codes.Unavailable, "the server stops")
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 }

@@ -32,10 +32,11 @@ const transferTimeout = 500 * time.Millisecond
 
 // Voter is a running etcd server.
 type Voter struct {
-	etcd *embed.Etcd
-	end  context.CancelFunc // ends clients' streams, and the relay
-	wg   sync.WaitGroup     // the relay
-	once sync.Once
+	etcd  *embed.Etcd
+	lines *lines             // nil without a relay
+	end   context.CancelFunc // ends clients' streams, the relay, and lines
+	wg    sync.WaitGroup     // the relay, and lines
+	once  sync.Once
 }
 
 // Start begins to run the server and returns when it listens; see WaitReady. On a directory that holds a member's data
@@ -64,20 +65,25 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 	if err == nil && !known {
 		err = prepareFirst(ctx, cfg, ec)
 	}
+	v := &Voter{end: end}
+	if err == nil && cfg.Relay != nil {
+		v.lines, err = addLines(streams, ec, front, passOn, cfg.Log)
+	}
+	if err == nil {
+		v.etcd, err = embed.StartEtcd(ec)
+	}
 	if err != nil {
 		end()
+		if v.lines != nil {
+			v.lines.close()
+		}
 		return nil, err
 	}
-	etcd, err := embed.StartEtcd(ec)
-	if err != nil {
-		end()
-		return nil, err
-	}
-	v := &Voter{etcd: etcd, end: end}
-	front.server.Store(etcd.Server)
+	front.server.Store(v.etcd.Server)
 	if cfg.Relay != nil {
-		passOn.server.Store(etcd.Server)
+		passOn.server.Store(v.etcd.Server)
 		v.wg.Go(func() { passOn.run(streams) })
+		v.wg.Go(func() { v.lines.run(streams) })
 	}
 	if err := pki.WriteFile(marker(cfg.Dir), nil); err != nil {
 		v.Close()
