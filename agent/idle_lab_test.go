@@ -108,10 +108,11 @@ func profiled(path string, run func() error) error {
 // which joined with tokens and have certificates, connections and sessions of their own, all in this process. It reports
 // the processors that the voters use in a minute; promised is a tenth of one core for 1,000 hosts.
 //
-// On two idle cores: 17.2 %, and the hosts themselves 19.8 %; they join in 23 s. Where thirty other programs waited for the cores,
-// which makes everything dearer: 6.0 % without hosts and 10.2 % with 250; before, 7.1 % without, while each question to a member
-// took a handshake of its own, 11.9 % with 150 before signs of life came together and were passed on in one message, and 28.3 %
-// with 250 before keep-alives stood for probes.
+// On two idle cores, before hosts had lines: 17.2 %, and the hosts themselves 19.8 %; they join in 23 s. Where thirty other
+// programs waited for the cores, which makes everything dearer: 8.3 % with 150 and 11.9 % with 400; without hosts, which is
+// mostly raft's heartbeats and being woken for them, 6.7 %. Before, among five others: 14.0 % with 500 and 20.9 % with 1,000
+// before hosts had lines. Among thirty: 11.9 % with 150 before signs of life came together and were passed on in one message,
+// and 28.3 % with 250 before keep-alives stood for probes.
 func TestIdle(t *testing.T) {
 	o := newOperator(t)
 	o.lease, o.log = 5*time.Second, slog.New(slog.DiscardHandler)
