@@ -41,6 +41,7 @@ type host struct {
 	listen   netip.Addr // the zero Addr for all
 	ports    roster.Ports
 	bootID   string // another one after each boot
+	quota    int64  // of the store's database, voter.Config.Quota
 }
 
 // boot finds out who this host is. Where there is no cloud-init it does its work first.

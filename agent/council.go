@@ -63,6 +63,7 @@ func (a *agent) startCouncil(ctx context.Context) error {
 	}
 	cfg := voter.Config{
 		Host: a.self, Dir: filepath.Join(a.root, etcdPath), Role: *a.id.Voter, Timing: voter.ForLease(a.Lease()), Log: a.log,
+		Quota: a.quota,
 		Relay: pki.ClientConfig(a.id.Root, source, pki.VoterName),
 		Files: voter.Files{
 			CA: a.storage.CAFile(), HostCert: a.storage.CertFile(), HostKey: a.storage.KeyFile(), Peer: a.storage.PeerFile(),
@@ -101,6 +102,8 @@ func (c *council) run(ctx context.Context, a *agent) error {
 	ails := func(err error) { a.managers.herald.ailing("backups", err) }
 	keeper := &control.Keeper{Backups: c.backups(a), Root: a.root, Ails: ails, Log: a.log}
 	g.Go(func() error { return keeper.Run(ctx) })
+	caretaker := &control.Caretaker{Leads: c.etcd.Leads, Maintain: c.admin.Maintain, Log: a.log}
+	g.Go(func() error { return caretaker.Run(ctx) })
 	g.Go(func() error { return a.serveFleetLock(ctx) })
 	return g.Wait()
 }
@@ -115,14 +118,13 @@ func (c *council) leader(a *agent) *control.Leader {
 	guardian := &control.Guardian{Store: a.store, Ensure: c.admin.EnsureAuth, Log: a.log}
 	rebalancer := &control.Rebalancer{Store: a.store, Log: a.log}
 	registrar := &control.Registrar{Store: a.store, Step: c.admin.Step, Now: time.Now, Log: a.log}
-	caretaker := &control.Caretaker{Maintain: c.admin.Maintain, Log: a.log}
 	roller := &control.Roller{Store: a.store, Now: time.Now, Log: a.log}
 	granter := &control.Granter{Store: a.store, Voters: c.voters, Now: time.Now, Log: a.log}
 	steward := &control.Steward{Store: a.store, Now: time.Now, Log: a.log}
 	janitor := &control.Janitor{Store: a.store, Now: time.Now, Log: a.log}
 	return &control.Leader{
 		Store: a.store, Candidate: a.self.Name, First: first.Run, Log: a.log,
-		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run, steward.Run, caretaker.Run},
+		Duties: []control.Duty{guardian.Run, scheduler.Run, roller.Run, registrar.Run, janitor.Run, rebalancer.Run, granter.Run, steward.Run},
 	}
 }
 

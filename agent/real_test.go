@@ -37,6 +37,7 @@ type operator struct {
 	log    *slog.Logger
 	fleet  string            // the hosts' settings of fleet's API, "" for none
 	files  map[string]string // more files that every host has, by their paths
+	quota  int64             // of the store, bytes; 0 for the usual one
 
 	members roster.Roster
 	roots   map[string]string // directory of each host, by name
@@ -121,7 +122,7 @@ func (o *operator) provide(h roster.Host, secret string, endpoints []string) {
 func (o *operator) start(name string) (end func()) {
 	ctx, cancel := context.WithCancel(o.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, Config{Root: o.roots[name], Version: "test", Log: o.log}) }()
+	go func() { done <- Run(ctx, Config{Root: o.roots[name], Version: "test", Log: o.log, quota: o.quota}) }()
 	ended := false
 	end = func() {
 		if ended {
@@ -197,7 +198,13 @@ func (o *operator) client() *api.Client {
 // eventually waits for something that real processes and clocks bring about.
 func (o *operator) eventually(what string, try func() error) {
 	o.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	o.within(30*time.Second, what, try)
+}
+
+// within is eventually for what takes longer.
+func (o *operator) within(limit time.Duration, what string, try func() error) {
+	o.t.Helper()
+	deadline := time.Now().Add(limit)
 	for {
 		err := try()
 		if err == nil {

@@ -22,6 +22,8 @@ type Config struct {
 	Root    string // directory of the host: / on a real one
 	Version string
 	Log     *slog.Logger
+
+	quota int64 // voter.Config.Quota
 }
 
 // Run joins the cluster if this host has not, and then does everything that a host does until ctx ends. Units go on after
@@ -32,6 +34,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	h.quota = cfg.quota
 	storage, err := join.OpenStorage(cfg.Root)
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ func AsError(err error) *Error {
 		return e
 	case isAny(err, store.ErrUnavailable, context.DeadlineExceeded, store.ErrSessionLost):
 		return Errorf(http.StatusServiceUnavailable, hintNoQuorum, "the voters do not answer: %v", err)
+	case errors.Is(err, store.ErrFull):
+		return Errorf(http.StatusInsufficientStorage, "`muster status` tells whether it still is; reads and units go on", "%v", err)
 	case errors.Is(err, store.ErrConflict):
 		return Errorf(http.StatusConflict, "someone else changed it at the same time; try again", "%v", err)
 	case errors.Is(err, store.ErrDenied):

@@ -164,7 +164,8 @@ func alarmWarnings(voters []VoterHealth) []string {
 		for _, alarm := range h.Alarms {
 			if alarm == "NOSPACE" {
 				lines = append(lines, "the store of "+h.Host.Name+" is full: nothing can be written until there is room. "+
-					"Old revisions are removed by themselves; if this stays, remove keys or units")
+					"Old revisions are removed by themselves within a minute; if this stays, remove keys (etcdctl del) or units "+
+					"(`muster units destroy`). Units go on")
 				continue
 			}
 			lines = append(lines, "the store of "+h.Host.Name+" says "+alarm+": replace the host")

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/musterhq/muster/cluster/store"
 )
 
 // fail turns what is not a refusal into one, with the mirror's index.
@@ -14,6 +16,8 @@ func (s *Store) fail(err error) error {
 	case errors.As(err, &refusal):
 	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty):
 		refusal = refuse(CodeUnauthorized, "Insufficient credentials")
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		refusal = refuse(CodeRaft, store.ErrFull.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		refusal = refuse(CodeRaft, "the store did not answer in time: it is away, or has lost its majority")
 	default:

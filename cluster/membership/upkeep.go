@@ -13,6 +13,7 @@ type Database struct {
 	Leader  bool
 	Size    int64 // of the file
 	Used    int64 // of what is in it
+	Quota   int64 // that the file may have
 	Full    bool  // it complains that its quota is used up (NOSPACE)
 }
 
@@ -42,9 +43,10 @@ const (
 )
 
 // NextUpkeep decides what is done next. A database is defragmented while all members answer, one at a time, the leader's
-// last. When the quota is used up, old revisions go first, and the alarm ends when there is room in every file. compacted
-// says that they have gone since.
-func NextUpkeep(all []Database, quota int64, compacted bool) Upkeep {
+// last. When the quota is used up, old revisions go first, and the alarm ends when there is room in the file of every member
+// that answers: nobody can take the place of a silent one before, since that has to be written. compacted says that they have
+// gone since.
+func NextUpkeep(all []Database, compacted bool) Upkeep {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Database) int {
 		if a.Leader != b.Leader {
@@ -56,23 +58,32 @@ func NextUpkeep(all []Database, quota int64, compacted bool) Upkeep {
 	if full && !compacted {
 		return Upkeep{Kind: Compact, Reason: "the quota of the database is used up"}
 	}
-	if slices.ContainsFunc(all, func(d Database) bool { return !d.Healthy }) {
+	silent := func(d Database) bool { return !d.Healthy }
+	if !full && slices.ContainsFunc(all, silent) {
 		return Upkeep{Reason: "a member is silent"}
 	}
+	room := "there is room again"
+	if slices.ContainsFunc(all, silent) {
+		room += " at the members that answer"
+	}
+	all = slices.DeleteFunc(all, silent)
 	for _, d := range all {
 		free := d.Size - d.Used
-		if free >= worthBytes && free*worthPart >= d.Size || full && d.Size*100 >= quota*disarmBelow && free > 0 && d.Used*100 < quota*disarmBelow {
+		if free >= worthBytes && free*worthPart >= d.Size || full && d.tight(d.Size) && free > 0 && !d.tight(d.Used) {
 			return Upkeep{Kind: Defragment, Member: d.Member, Reason: fmt.Sprintf("%d of %d bytes are free", free, d.Size)}
 		}
 	}
 	if !full {
 		return Upkeep{}
 	}
-	if slices.ContainsFunc(all, func(d Database) bool { return d.Size*100 >= quota*disarmBelow }) {
+	if slices.ContainsFunc(all, func(d Database) bool { return d.tight(d.Size) }) {
 		return Upkeep{Reason: "the database is full of what is needed: remove keys or units; nothing can be written until then"}
 	}
-	return Upkeep{Kind: Disarm, Reason: "there is room again"}
+	return Upkeep{Kind: Disarm, Reason: room}
 }
+
+// tight reports whether so many bytes are too much of the quota for an alarm to end.
+func (d Database) tight(bytes int64) bool { return bytes*100 >= d.Quota*disarmBelow }
 
 func btoi(b bool) int {
 	if b {

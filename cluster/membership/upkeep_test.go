@@ -3,9 +3,9 @@ package membership
 import "testing"
 
 func TestNextUpkeep(t *testing.T) {
-	const mb, quota = 1 << 20, 1000 << 20
+	const mb = 1 << 20
 	db := func(member uint64, size, used int64, marks string) Database {
-		d := Database{Member: member, Healthy: true, Size: size * mb, Used: used * mb}
+		d := Database{Member: member, Healthy: true, Size: size * mb, Used: used * mb, Quota: 1000 * mb}
 		for _, m := range marks {
 			switch m {
 			case '*':
@@ -36,9 +36,11 @@ func TestNextUpkeep(t *testing.T) {
 		{"full, and compacted", []Database{db(1, 1000, 200, "*!"), db(2, 1000, 200, "!")}, true, Defragment, 2},
 		{"full, by a little", []Database{db(1, 1000, 800, "*!"), db(2, 1000, 800, "!")}, true, Defragment, 2},
 		{"full, and defragmented", []Database{db(1, 200, 200, "*!"), db(2, 200, 200, "!")}, true, Disarm, 0},
+		{"full, and one is away", []Database{db(1, 1000, 200, "*!"), db(2, 1000, 200, "!"), db(3, 0, 0, "?")}, true, Defragment, 2},
+		{"full, one away, and defragmented", []Database{db(1, 200, 200, "*!"), db(2, 200, 200, "!"), db(3, 0, 0, "?")}, true, Disarm, 0},
 		{"full of what is needed", []Database{db(1, 1000, 990, "*!"), db(2, 1000, 990, "!")}, true, UpkeepNone, 0},
 	} {
-		got := NextUpkeep(c.all, quota, c.compacted)
+		got := NextUpkeep(c.all, c.compacted)
 		if got.Kind != c.kind || got.Member != c.member {
 			t.Errorf("%s: %+v, want %d of %d", c.name, got, c.kind, c.member)
 		}

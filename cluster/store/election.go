@@ -18,7 +18,7 @@ const resignTimeout = 2 * time.Second
 func Elect(ctx context.Context, st Store, election, candidate string, s Session) (Leadership, error) {
 	l := &leadership{store: st, session: s, key: fmt.Sprintf("%s%016x", election, uint64(s.ID()))}
 	if err := l.enter(ctx, candidate); err != nil {
-		if ctx.Err() != nil || errors.Is(err, ErrUnavailable) { // the key may have been made all the same
+		if ctx.Err() != nil || unsure(err) { // the key may have been made all the same
 			l.withdraw(ctx)
 		}
 		return nil, fmt.Errorf("cannot campaign for %s: %w", election, err)
@@ -55,8 +55,7 @@ func (l *leadership) enter(ctx context.Context, candidate string) error {
 			l.revision = rev
 			return nil
 		}
-		// After ErrUnavailable the key may have been written all the same.
-		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrUnavailable) {
+		if !errors.Is(err, ErrConflict) && !unsure(err) {
 			return err
 		}
 		item, getErr := l.store.Get(ctx, l.key)
@@ -67,11 +66,14 @@ func (l *leadership) enter(ctx context.Context, candidate string) error {
 			l.revision = item.CreateRevision
 			return nil
 		}
-		if errors.Is(err, ErrUnavailable) {
+		if unsure(err) {
 			return err
 		}
 	}
 }
+
+// unsure reports whether what failed may have been written all the same.
+func unsure(err error) bool { return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) }
 
 // await returns when no earlier candidate is left, with the revision at which that was true.
 func (l *leadership) await(ctx context.Context, election string) (int64, error) {

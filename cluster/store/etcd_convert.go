@@ -64,6 +64,7 @@ func callError(what string, err error) error {
 // wireErrors are the errors of etcd that mean one of ours, by the text that comes over the wire.
 var wireErrors = map[string]error{
 	rpctypes.ErrorDesc(rpctypes.ErrGRPCCompacted):     ErrCompacted,
+	rpctypes.ErrorDesc(rpctypes.ErrGRPCNoSpace):       ErrFull,
 	rpctypes.ErrorDesc(rpctypes.ErrGRPCLeaseNotFound): ErrSessionLost,
 
 	rpctypes.ErrorDesc(rpctypes.ErrGRPCPermissionDenied): ErrDenied,
@@ -83,10 +84,9 @@ var refusals = map[string]bool{
 	rpctypes.ErrorDesc(rpctypes.ErrGRPCAuthOldRevision):        true,
 }
 
-// sentinelOf returns the sentinel error for err, nil for an error that is none of them: a request too large, a full
-// database.
+// sentinelOf returns the sentinel error for err, nil for an error that is none of them: a request too large.
 func sentinelOf(err error) error {
-	for _, sentinel := range []error{ErrCompacted, ErrDenied, ErrSessionLost, ErrUnavailable} {
+	for _, sentinel := range []error{ErrCompacted, ErrFull, ErrDenied, ErrSessionLost, ErrUnavailable} {
 		if errors.Is(err, sentinel) {
 			return sentinel
 		}

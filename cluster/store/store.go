@@ -19,6 +19,10 @@ var (
 	ErrCompacted   = errors.New("the revisions asked for are compacted") // read again, then watch from there
 	ErrDenied      = errors.New("permission denied by the store")        // RBAC
 	ErrSessionLost = errors.New("session ended")                         // lease expired or revoked
+	// ErrFull is of commits that put, and of sessions; what fills the store may have been written. Room is made by itself
+	// (membership.NextUpkeep), as far as it can be.
+	ErrFull = errors.New("the store is full and takes no writes until there is room: old revisions are removed by themselves " +
+		"within a minute; if it stays full, remove keys (etcdctl del) or units")
 )
 
 // Item is one key and its value.

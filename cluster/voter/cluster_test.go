@@ -29,6 +29,7 @@ type cluster struct {
 	issuer *pki.Authority
 	hosts  roster.Roster
 	dirs   []string
+	quota  int64 // Config.Quota
 	log    *slog.Logger
 }
 
@@ -131,7 +132,7 @@ func (c *cluster) role() join.VoterRole {
 func (c *cluster) config(i int, role join.VoterRole) Config {
 	return Config{
 		Host: c.hosts[i], Dir: filepath.Join(c.dirs[i], "etcd"), Role: role, Files: c.files(i), Log: c.log,
-		Relay: c.controlTLS(i),
+		Relay: c.controlTLS(i), Quota: c.quota,
 	}
 }
 

@@ -1,6 +1,7 @@
 package voter
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,7 @@ type Config struct {
 	// lines then, and passes all of them on to the leader, which etcd does with far more work. nil leaves it to etcd.
 	Relay *tls.Config
 	Log   *slog.Logger
+	Quota int64 // of the database, bytes; 0 for 8 GiB
 }
 
 // Tuning that does not depend on the cluster.
@@ -84,6 +86,7 @@ func embedConfig(cfg Config, options ...grpc.ServerOption) (*embed.Config, error
 		return nil, err
 	}
 	setTuning(ec)
+	ec.QuotaBackendBytes = cmp.Or(cfg.Quota, quotaBytes)
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log))
 	ec.GRPCAdditionalServerOptions = append(options,
 		grpc.StaticStreamWindowSize(store.StreamWindow), grpc.StaticConnWindowSize(store.ConnWindow))
@@ -142,7 +145,6 @@ func setTuning(ec *embed.Config) {
 	ec.PreVote = true
 	ec.StrictReconfigCheck = true
 	ec.InitialElectionTickAdvance = true
-	ec.QuotaBackendBytes = quotaBytes
 	ec.SnapshotCount = snapshotEvery
 	ec.SnapshotCatchUpEntries = catchUp
 	ec.MaxSnapFiles = snapshotFiles

@@ -26,7 +26,7 @@ func (c *Control) Maintain(ctx context.Context, compacted bool) (membership.Upke
 	if err != nil {
 		return membership.Upkeep{}, fmt.Errorf("cannot look after etcd's databases: %w", err)
 	}
-	next := membership.NextUpkeep(c.databases(ctx, members), quotaBytes, compacted)
+	next := membership.NextUpkeep(c.databases(ctx, members), compacted)
 	switch next.Kind {
 	case membership.Compact:
 		err = c.compact(ctx)
@@ -62,7 +62,7 @@ func (c *Control) databases(ctx context.Context, members []*pb.Member) []members
 			}
 			all[i] = membership.Database{
 				Member: m.ID, Healthy: s.Leader != 0, Leader: s.Leader == m.ID, Size: s.DbSize, Used: s.DbSizeInUse,
-				Full: slices.Contains(alarmsIn(s.Errors), pb.AlarmType_NOSPACE.String()),
+				Quota: s.DbSizeQuota, Full: slices.Contains(alarmsIn(s.Errors), pb.AlarmType_NOSPACE.String()),
 			}
 		})
 	}
