@@ -79,6 +79,9 @@ func (r *Roller) drive(ctx context.Context, fence store.Guard) error {
 			return errNoRollouts
 		}
 		wake, err := round.step(ctx, v)
+		if !wake.IsZero() {
+			wake = time.Now().Add(wake.Sub(r.Now())) // by the clock that timers have
+		}
 		due.set(wake)
 		return err
 	})

@@ -47,6 +47,12 @@ var mutants = map[string]nexter{
 		o.Absent = nil
 		return Next(p, s, o, now)
 	},
+	"believes a clock that was ahead": func(p Policy, s State, o Observed, now time.Time) (State, time.Time) {
+		if s.Steady.After(now) {
+			return s, s.Steady
+		}
+		return Next(p, s, o, now)
+	},
 	"gives up going back": func(p Policy, s State, o Observed, now time.Time) (State, time.Time) {
 		if s.Phase == store.PhaseBack && s.Batch != nil {
 			s.Phase = store.PhaseFailed

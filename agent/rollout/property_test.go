@@ -110,8 +110,18 @@ func changed(was, is State, o Observed) instances.Set {
 	return was.Updated.Minus(is.Updated).Union(is.Updated.Minus(was.Updated)).Minus(o.Absent)
 }
 
+// ahead is a state as a leader returns it whose clock is ahead, of a step that was taken now.
+func ahead(s State, now time.Time, by time.Duration) State {
+	for _, at := range []*time.Time{&s.Began, &s.Steady} {
+		if at.Equal(now) {
+			*at = at.Add(by)
+		}
+	}
+	return s
+}
+
 // TestRollouts drives rollouts of good and bad contents through clusters whose members come and go, with a leader that is
-// lost between any two steps.
+// lost between any two steps, or whose clock is ahead for a while.
 func TestRollouts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		if why := drive(t, Next); why != "" {
@@ -147,7 +157,7 @@ func drive(t *rapid.T, next nexter) (why string) {
 
 // toEnd takes steps until the rollout is over.
 func (c *cluster) toEnd(t *rapid.T, next nexter, p Policy, s State) State {
-	moves := 20
+	moves, jumps := 20, 5
 	for range 3000 {
 		o := c.observe(s)
 		is, wake := next(p, s, o, c.now)
@@ -158,6 +168,10 @@ func (c *cluster) toEnd(t *rapid.T, next nexter, p Policy, s State) State {
 		c.checkStep(p, s, is, o)
 		if rapid.IntRange(0, 9).Draw(t, "lost") > 0 { // else the leader is lost before it has written
 			s = recorded(is)
+		}
+		if jumps > 0 && rapid.IntRange(0, 9).Draw(t, "clock") == 0 {
+			jumps--
+			s = ahead(s, c.now, time.Duration(rapid.IntRange(1, 100).Draw(t, "ahead"))*time.Hour)
 		}
 		if s.Paused || s.Phase != store.PhaseForward && s.Phase != store.PhaseBack {
 			return s

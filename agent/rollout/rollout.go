@@ -5,7 +5,8 @@
 // been for a while. If one is not well in time, or has failed, those that have the new contents get the old ones back, as
 // few at a time, and the rollout has failed. It guarantees that members which are well are changed only so that no more
 // than the policy's number are not well because of it; that it ends, done, failed with everybody back, or paused; and that
-// it goes on from any state that it ever returned, as if nothing had come between.
+// it goes on from any state that it ever returned, as if nothing had come between. Times in a state are by the clock of
+// whoever led then; one that is yet to come was written by a clock that was ahead, and counts from now.
 //
 // It knows members as numbers, and neither what contents are nor who changes them.
 package rollout
@@ -65,6 +66,7 @@ func Next(p Policy, s State, o Observed, now time.Time) (next State, wake time.T
 	if s.Paused || s.Phase != store.PhaseForward && s.Phase != store.PhaseBack {
 		return s, time.Time{}
 	}
+	s.Began, s.Steady = earlier(s.Began, now), earlier(s.Steady, now)
 	s.Updated, s.Batch = s.Updated.Intersect(o.All), s.Batch.Intersect(o.All)
 	if s.Phase == store.PhaseForward {
 		if s, wake = forward(p, s, o, now); s.Phase != store.PhaseBack {
@@ -72,6 +74,13 @@ func Next(p Policy, s State, o Observed, now time.Time) (next State, wake time.T
 		}
 	}
 	return back(p, s, o, now)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.After(b) {
+		return b
+	}
+	return a
 }
 
 // Back is the state in which a rollout begins to go back.
