@@ -60,6 +60,13 @@ var mutants = map[string]nexter{
 		}
 		return Next(p, s, o, now)
 	},
+	"waits again for who was not well with the old contents": func(p Policy, s State, o Observed, now time.Time) (State, time.Time) {
+		next, wake := Next(p, s, o, now)
+		if next.Paused {
+			next.Batch = s.Batch
+		}
+		return next, wake
+	},
 	"goes back without a reason": func(p Policy, s State, o Observed, now time.Time) (State, time.Time) {
 		s, wake := Next(p, s, o, now)
 		s.Reason = ""

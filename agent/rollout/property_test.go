@@ -152,6 +152,14 @@ func drive(t *rapid.T, next nexter) (why string) {
 	}
 	s = c.toEnd(t, next, p, s)
 	c.checkEnd(p, s)
+	for resumed := 0; s.Paused; resumed++ { // as an operator does who wants it to go on all the same
+		if resumed > len(c.members) {
+			breaks("resumed %d times, and it does not go on: %+v", resumed, s)
+		}
+		s.Paused, s.Began, s.Steady, s.Setbacks = false, c.now, time.Time{}, 0
+		s = c.toEnd(t, next, p, s)
+		c.checkEnd(p, s)
+	}
 	return ""
 }
 

@@ -150,14 +150,15 @@ func begin(p Policy, s State, now time.Time) (State, time.Time) {
 	return s, now.Add(p.Patience)
 }
 
-// back gives members their old contents again. Those that do not become well with these either leave the rest as it is.
+// back gives members their old contents again. Those that do not become well with these either leave the rest as it is, until
+// an operator has it go on; nobody waits for them then.
 func back(p Policy, s State, o Observed, now time.Time) (State, time.Time) {
 	if waiting := s.Batch.Minus(o.Absent).Minus(o.Ready); len(waiting) > 0 {
 		until := s.Began.Add(p.Patience)
 		if now.Before(until) && len(waiting.Intersect(o.Bad)) == 0 {
 			return s, until
 		}
-		s.Paused = true
+		s.Paused, s.Batch = true, nil
 		s.Reason = strings.TrimPrefix(s.Reason+"; ", "; ") + "with its old contents: " + o.why(waiting, "not well")
 		return s, time.Time{}
 	}

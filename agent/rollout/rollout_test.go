@@ -77,9 +77,9 @@ func TestNext(t *testing.T) {
 			{at: 0, ready: "1-5", want: "updating 1-2/1-2", wake: 60},
 			{at: 59, ready: "2-5", want: "updating 1-2/1-2", wake: 60},
 			{at: 60, ready: "2-5", want: "rolling back /1-2: not well within 1m0s: member 1 is ill", wake: 120},
-			{at: 120, ready: "2-5", want: "rolling back /1-2 paused: not well within 1m0s: member 1 is ill; " +
+			{at: 120, ready: "2-5", want: "rolling back / paused: not well within 1m0s: member 1 is ill; " +
 				"with its old contents: not well: member 1 is ill"},
-			{at: 500, ready: "1-5", want: "rolling back /1-2 paused: not well within 1m0s: member 1 is ill; " +
+			{at: 500, ready: "1-5", want: "rolling back / paused: not well within 1m0s: member 1 is ill; " +
 				"with its old contents: not well: member 1 is ill"},
 		},
 		"well and then not": {

@@ -232,7 +232,7 @@ func (w *world) repeat() {
 	}
 }
 
-// tidy has operators see to rollouts that stand still.
+// tidy has operators see to rollouts that stand still, every few seconds.
 func (w *world) tidy() {
 	for _, u := range w.units {
 		if roll := w.server.tables.Units[u.name].Record.Rollout; roll.Active() && roll.Paused {
@@ -241,4 +241,5 @@ func (w *world) tidy() {
 			})
 		}
 	}
+	w.after(5*time.Second, w.tidy)
 }
