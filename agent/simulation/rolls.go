@@ -59,7 +59,9 @@ func (r *rolls) look(name string, is *rolling, before bool) {
 				continue
 			}
 			is.given[member] = true
-			if k := m.runtime.known[u.Name]; !before && (k == nil || k.RunningHash != is.to) {
+			k := m.runtime.known[u.Name]
+			joins := k == nil && member == m.host.Name // with nothing that it ran before
+			if !before && !joins && (k == nil || k.RunningHash != is.to) {
 				is.waiting[member] = m.host.Name
 			}
 		}
