@@ -76,7 +76,7 @@ func (h *herald) run(ctx context.Context) error {
 		case <-h.news:
 		}
 		err := pause.Until(ctx, longestPause, failed, func() error {
-			_, err := h.write(ctx)
+			_, err := h.write(ctx, nil)
 			return err
 		})
 		if err != nil {
@@ -85,29 +85,32 @@ func (h *herald) run(ctx context.Context) error {
 	}
 }
 
-// write writes the record, if the store has another one, with more in the same commit. It returns 0 if it wrote nothing.
-func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, err error) {
+// write writes the record, if the store has another one, with the record of the host's life in the same commit unless that is
+// nil. It returns 0 if it wrote nothing.
+func (h *herald) write(ctx context.Context, alive *store.Op) (revision int64, err error) {
 	select {
 	case h.writing <- struct{}{}:
 		defer func() { <-h.writing }()
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	h.mu.Lock()
-	record := store.HostRecord{
-		Facts: h.facts, HoldMillis: h.hold, StopsCutOff: true, Left: maps.Clone(h.left), Troubles: h.troubles(),
-	}
-	h.mu.Unlock()
-	data, err := store.Marshal(record)
-	if err != nil {
-		return 0, err
-	}
 	key := store.HostKey(h.id)
 	said, err := h.store.Get(ctx, key)
 	if err != nil {
 		return 0, err
 	}
-	c := store.Commit{Ops: more}
+	c, record := store.Commit{}, h.record()
+	if was, err := store.Unmarshal[store.HostRecord](said.Value); err == nil {
+		record.Announced = was.Announced
+	}
+	if alive != nil {
+		record.Announced++
+		c.Ops = append(c.Ops, *alive)
+	}
+	data, err := store.Marshal(record)
+	if err != nil {
+		return 0, err
+	}
 	if !bytes.Equal(said.Value, data) {
 		// One whose answer was lost may come late, and must not replace what was written since.
 		c.Guards = append(c.Guards, store.Guard{Key: key, Kind: store.GuardModRevision, Revision: said.ModRevision})
@@ -120,4 +123,13 @@ func (h *herald) write(ctx context.Context, more ...store.Op) (revision int64, e
 		return 0, fmt.Errorf("cannot write what this host says of itself: %w", err)
 	}
 	return revision, nil
+}
+
+// record is what the host has to say now.
+func (h *herald) record() store.HostRecord {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return store.HostRecord{
+		Facts: h.facts, HoldMillis: h.hold, StopsCutOff: true, Left: maps.Clone(h.left), Troubles: h.troubles(),
+	}
 }

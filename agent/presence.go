@@ -122,12 +122,11 @@ func (p *presence) gone(ctx context.Context, announced int64) bool {
 	return false
 }
 
-// announce returns the revision at which it wrote the alive record under the session and, if it changed, what the host says
-// of itself.
+// announce returns the revision at which it wrote the alive record under the session, and what the host says of itself.
 func (p *presence) announce(ctx context.Context, session store.Session) (revision int64, err error) {
 	alive, err := store.Marshal(store.Alive{Since: p.now()})
 	if err != nil {
 		return 0, err
 	}
-	return p.herald.write(ctx, store.Op{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()})
+	return p.herald.write(ctx, &store.Op{Key: store.AliveKey(p.id), Value: alive, Session: session.ID()})
 }

@@ -39,9 +39,30 @@ func TestRecordRemoved(t *testing.T) {
 		if err != nil || after.ModRevision == 0 || after.Session == before.Session {
 			t.Errorf("not announced again under another session: %+v, %v", after, err)
 		}
+		if said := announcements(t, memory); said != 2 {
+			t.Errorf("the host says that it was announced %d times", said)
+		}
+		p.herald.gaveUp(map[string]int64{"db.service": 3})
+		if _, err := p.herald.write(ctx, nil); err != nil || announcements(t, memory) != 2 {
+			t.Errorf("what else it says counts as an announcement: %v", err)
+		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
+}
+
+// announcements are how often a host says that it was announced.
+func announcements(t *testing.T, s store.Store) int64 {
+	t.Helper()
+	item, err := s.Get(t.Context(), store.HostKey(id(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := store.Unmarshal[store.HostRecord](item.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return said.Announced
 }

@@ -13,12 +13,32 @@ const longestHold = time.Minute
 // absences knows for how long this leader has seen hosts without a session, by its own monotonic clock. A leader that is
 // new, or was frozen, waits longer than need be, never shorter. It is for one goroutine.
 type absences struct {
-	since map[string]time.Time
+	since map[string]absence
 	hold  map[string]time.Duration // what a host last said of itself
 }
 
+// absence is since when a host has no session. The leader does not see every session: it reads everything anew after an
+// error. The host's own record tells of those that it has missed.
+type absence struct {
+	at        time.Time
+	created   int64 // that of the host's record
+	announced int64
+}
+
 func newAbsences() *absences {
-	return &absences{since: map[string]time.Time{}, hold: map[string]time.Duration{}}
+	return &absences{since: map[string]absence{}, hold: map[string]time.Duration{}}
+}
+
+// look notes that a host has no session, and says since when.
+func (a *absences) look(v fleet.View, id string, now time.Time) time.Time {
+	h, there := v.Hosts[id]
+	is := absence{at: now, created: h.Created, announced: h.Record.Announced}
+	was, known := a.since[id]
+	if known && (!there || was.created == is.created && was.announced == is.announced) {
+		return was.at
+	}
+	a.since[id] = is
+	return now
 }
 
 // gone are the hosts whose strict units cannot run any more, whatever they know: they have been without a session for as
@@ -33,14 +53,12 @@ func (a *absences) gone(v fleet.View, now time.Time) (gone map[string]bool, due 
 	gone = map[string]bool{}
 	for _, id := range v.Awaited() {
 		awaited[id] = true
-		if _, known := a.since[id]; !known {
-			a.since[id] = now
-		}
+		since := a.look(v, id, now)
 		hold, known := a.hold[id]
 		if !known {
 			hold = longestHold
 		}
-		if over := a.since[id].Add(hold); !now.Before(over) {
+		if over := since.Add(hold); !now.Before(over) {
 			gone[id] = true
 		} else {
 			due = earlier(due, over)

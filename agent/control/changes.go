@@ -21,6 +21,7 @@ type change struct {
 	gone     bool  // the host has left the roster
 	gains    bool  // the schedule has units that it had not
 	forfeits bool  // it loses strict units that may be lost only while the host has no session
+	said     int64 // the revision of what the host says of itself, with which that was decided
 }
 
 // part is what becomes of one record of a host's schedule.
@@ -46,7 +47,7 @@ func diff(v fleet.View, want map[string]store.ScheduleRecord) []change {
 			continue
 		}
 		if parts := partsOf(v, id, store.Repack(v.Parts[id], record.Units)); len(parts) > 0 {
-			c := change{host: id, parts: parts, gains: gains(was.Record, record), forfeits: v.Forfeits(id, record.Units)}
+			c := change{host: id, parts: parts, gains: gains(was.Record, record), forfeits: v.Forfeits(id, record.Units), said: v.Hosts[id].Revision}
 			c.gains = c.gains && !c.forfeits // others get what it loses
 			changes = append(changes, c)
 		}
@@ -59,7 +60,9 @@ func diff(v fleet.View, want map[string]store.ScheduleRecord) []change {
 		for number := range v.Parts[id] {
 			none[number] = store.ScheduleRecord{}
 		}
-		changes = append(changes, change{host: id, parts: partsOf(v, id, none), gone: true, forfeits: v.Forfeits(id, nil)})
+		changes = append(changes, change{
+			host: id, parts: partsOf(v, id, none), gone: true, forfeits: v.Forfeits(id, nil), said: v.Hosts[id].Revision,
+		})
 	}
 	slices.SortFunc(changes, func(a, b change) int {
 		if a.gains != b.gains {
@@ -110,9 +113,9 @@ func gains(was, is store.ScheduleRecord) bool {
 	})
 }
 
-// maxParts is how many parts a commit may have: each has a guard, besides the fence, one for a host that has left and one
+// maxParts is how many parts a commit may have: each has a guard, besides the fence, one for a host that has left and two
 // for a host without a session.
-const maxParts = store.MaxOps - 3
+const maxParts = store.MaxOps - 4
 
 // batches cuts changes into commits, hosts that lose units apart from hosts that gain some. A host with too many parts for
 // one commit is a batch of its own.
@@ -125,7 +128,7 @@ func batches(changes []change) [][]change {
 			need++
 		}
 		if c.forfeits {
-			need++
+			need += 2
 		}
 		if room < need || i > 0 && changes[i-1].gains != c.gains {
 			all, room = append(all, nil), maxParts
@@ -200,8 +203,9 @@ func (s *schedulerRound) commit(ctx context.Context, batch []change) (revision i
 		if ch.gone {
 			c.Guards = append(c.Guards, store.Guard{Key: store.RosterKey(ch.host), Kind: store.GuardModRevision})
 		}
-		if ch.forfeits {
-			c.Guards = append(c.Guards, store.Guard{Key: store.AliveKey(ch.host), Kind: store.GuardModRevision})
+		if ch.forfeits { // it has no session, and had none since that was decided
+			c.Guards = append(c.Guards, store.Guard{Key: store.AliveKey(ch.host), Kind: store.GuardModRevision},
+				store.Guard{Key: store.HostKey(ch.host), Kind: store.GuardModRevision, Revision: ch.said})
 		}
 		for _, p := range ch.parts {
 			key := store.PartKey(store.ScheduleKey(ch.host), p.number)

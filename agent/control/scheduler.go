@@ -90,6 +90,8 @@ type schedulerRound struct {
 
 // step decides from the view and writes what changed. It waits until the view has what it wrote itself.
 func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
+	now := time.Now()
+	gone, due := s.absent.gone(v, now) // of every view, since a host may be back in one only
 	maps.DeleteFunc(s.unseen, func(id string, c change) bool { return c.in(v) })
 	if len(s.unseen) > 0 {
 		return nil
@@ -101,8 +103,6 @@ func (s *schedulerRound) step(ctx context.Context, v fleet.View) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	gone, due := s.absent.gone(v, now)
 	grown, again := s.begun.age(v.Cluster.Record, now)
 	if grown {
 		return s.grown(ctx, v)

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/musterhq/muster/agent/control"
-	"github.com/musterhq/muster/agent/partition"
 	"github.com/musterhq/muster/cluster/store"
 )
 
@@ -103,8 +101,11 @@ func (w *world) pick() *fault {
 	case 15:
 		return w.emptied()
 	case 16:
-		if w.rng.IntN(2) == 0 {
-			return w.returned(w.with(store.PartitionStrict, m))
+		switch w.rng.IntN(3) {
+		case 0:
+			return w.returned(m, false)
+		case 1:
+			return w.returned(m, true)
 		}
 		return w.woken(m)
 	case 17:
@@ -120,7 +121,7 @@ func (w *world) pick() *fault {
 	case 21:
 		return w.startled(w.with(store.PartitionStrict, m))
 	case 22:
-		return w.unheld(m)
+		return w.with(store.PartitionStrict, m).unheld()
 	}
 	slow := w.between(time.Second, 20*time.Second)
 	return &fault{
@@ -240,66 +241,6 @@ func (w *world) woken(m *machine) *fault {
 	return &fault{name: m.host.Name + " is back too late for the leader, who is frozen", begin: begin, mend: mend}
 }
 
-// unheld cuts a machine off that holds strict units, in the moment in which the store ends its sessions by mistake: it goes on
-// with them for longer than the store believes in it.
-func (w *world) unheld(m *machine) *fault {
-	m = w.with(store.PartitionStrict, m)
-	f := m.cut("is cut off, and the store ends its sessions by mistake", &m.noRequests, &m.noAnswers)
-	cut := f.begin
-	f.begin = func() { cut(); w.forget(m) }
-	return f
-}
-
-// returned has a machine with strict units be back just before the leader, who does not hear of it, gives them to others. They
-// take their time to stop.
-func (w *world) returned(m *machine) *fault {
-	m = w.with(store.PartitionStrict, m)
-	var undo []func()
-	mend := func() {
-		for _, f := range undo {
-			f()
-		}
-		undo = nil
-	}
-	begin := func() {
-		cut := m.cut("", &m.noRequests, &m.noAnswers)
-		cut.begin()
-		m.runtime.slow += 5 * time.Second
-		undo = append(undo, func() { m.runtime.slow -= 5 * time.Second })
-		back := sync.OnceFunc(cut.mend)
-		undo = append(undo, back)
-		w.whenLost(m, func() {
-			leader := w.leader()
-			if leader == nil || leader == m || len(undo) == 0 {
-				return
-			}
-			deaf := leader.counted("", &leader.noAnswers)
-			deaf.begin()
-			hears := sync.OnceFunc(func() { deaf.mend(); leader.reconnect() })
-			undo = append(undo, hears)
-			w.after(w.between(0, 600*time.Millisecond), back)
-			w.after(w.between(1200*time.Millisecond, 1500*time.Millisecond), hears)
-		})
-	}
-	return &fault{name: m.host.Name + " is back just when others get its units of Singleton=strict", begin: begin, mend: mend}
-}
-
-// whenLost does something when the leader is about to take strict units from a machine that has no session any more.
-func (w *world) whenLost(m *machine, do func()) {
-	began := w.elapsed()
-	var look func()
-	look = func() {
-		_, alive := w.server.tables.Alive[m.host.ID]
-		switch {
-		case !alive:
-			w.after(control.Doubt+partition.Times{TTL: sessionTTL}.Release()-time.Second, do)
-		case w.elapsed()-began < lease:
-			w.after(50*time.Millisecond, look)
-		}
-	}
-	look()
-}
-
 // whenGone does something while the leader still doubts that a machine is lost.
 func (w *world) whenGone(m *machine, do func()) {
 	began := w.elapsed()
@@ -327,8 +268,8 @@ func (w *world) forgotten() *fault {
 	}}
 }
 
-// forget ends the sessions of one machine.
-func (w *world) forget(m *machine) {
+// forget has the store end the sessions of the machine.
+func (m *machine) forget() {
 	if m.process == nil {
 		return
 	}
@@ -345,20 +286,6 @@ func (w *world) leader() *machine {
 		}
 	}
 	return nil
-}
-
-// with is a machine that runs a unit which depends on the contact with the store, if there is one: the next after the given
-// one.
-func (w *world) with(p store.Partition, m *machine) *machine {
-	for n := range w.machines {
-		next := w.machines[(m.index+n)%len(w.machines)]
-		for name, k := range next.runtime.known {
-			if k.alive && w.check.partitionOf(name, k.RunningHash) == p {
-				return next
-			}
-		}
-	}
-	return m
 }
 
 // both are two faults, of which the second comes on top of the first.
@@ -381,31 +308,4 @@ func (w *world) both(a, b *fault) *fault {
 			a.mend()
 		},
 	}
-}
-
-// startled has a machine stand still in the moment in which a strict unit of it is about to start. When the machine goes on,
-// the unit may not.
-func (w *world) startled(m *machine) *fault {
-	sprung := false
-	begin := func() {
-		m.trap = func() {
-			w.tell("%s is paused", m.host.Name)
-			sprung = true
-			m.paused++
-		}
-		for _, u := range w.units {
-			if k := m.runtime.known[u.name]; k != nil && k.alone && !u.sick {
-				u.edition++
-				w.say("replaces", u)
-				return
-			}
-		}
-	}
-	mend := func() {
-		if m.trap = nil; sprung {
-			m.paused--
-			m.thaw()
-		}
-	}
-	return &fault{name: m.host.Name + " is paused when a strict unit starts", begin: begin, mend: mend}
 }

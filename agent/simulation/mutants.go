@@ -26,12 +26,13 @@ const (
 	NotLeft     Mutant = "the leader does not wait until a host has told that it gave a unit up"
 	OldReads    Mutant = "a schedule that is read is the one before, and passes for the latest"
 	NoAbsence   Mutant = "the leader takes units from a host that was away without a look whether it is back"
+	Uncounted   Mutant = "hosts do not say that they were back in between"
 )
 
 // Mutants are all of them.
 var Mutants = []Mutant{
 	NoFence, EmptyStops, LosesEvents, LosesWrites,
-	NoGuard, LateStart, WallClock, FromAnswer, IgnoresHold, NotLeft, OldReads, NoAbsence,
+	NoGuard, LateStart, WallClock, FromAnswer, IgnoresHold, NotLeft, OldReads, NoAbsence, Uncounted,
 }
 
 // own is a fault that shows what a mutant breaks, nil if it has none of its own.
@@ -39,25 +40,29 @@ func (w *world) own() *fault {
 	m := w.machines[w.rng.IntN(len(w.machines))]
 	switch w.Mutant {
 	case IgnoresHold:
-		return w.unheld(m)
+		return w.with(store.PartitionStrict, m).unheld()
 	case NoAbsence:
-		return w.returned(m)
+		return w.returned(m, false)
+	case Uncounted:
+		return w.returned(m, true)
 	}
 	return nil
 }
 
-// unguarded is a commit to schedules without its guards on keys with a prefix.
-func unguarded(c store.Commit, prefix string) store.Commit {
+// unguarded is a commit to schedules without its guards on keys with any of the prefixes.
+func unguarded(c store.Commit, prefixes ...string) store.Commit {
 	if !strings.HasPrefix(c.Ops[0].Key, store.PrefixSchedule) {
 		return c
 	}
-	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool { return strings.HasPrefix(g.Key, prefix) })
+	c.Guards = slices.DeleteFunc(slices.Clone(c.Guards), func(g store.Guard) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(g.Key, prefix) })
+	})
 	return c
 }
 
-// impatient is a commit in which hosts say of themselves that they hold strict units for no time, and have given up what
-// they are to give up.
-func (s *server) impatient(c store.Commit) store.Commit {
+// misquoted is a commit in which hosts say of themselves that they hold strict units for no time, have given up what they
+// are to give up, or were never announced before.
+func (s *server) misquoted(c store.Commit) store.Commit {
 	c.Ops = slices.Clone(c.Ops)
 	for i, op := range c.Ops {
 		id, is := store.KeyName(store.PrefixHosts, op.Key)
@@ -65,11 +70,13 @@ func (s *server) impatient(c store.Commit) store.Commit {
 		if !is || err != nil {
 			continue
 		}
-		if s.Mutant == IgnoresHold {
+		switch s.Mutant {
+		case IgnoresHold:
 			record.HoldMillis = 1
-		}
-		if s.Mutant == NotLeft {
+		case NotLeft:
 			record.Left = s.leaving(id)
+		case Uncounted:
+			record.Announced = 0
 		}
 		if c.Ops[i].Value, err = store.Marshal(record); err != nil {
 			s.fail("the simulation cannot write: %v", err)
@@ -112,9 +119,9 @@ func (s *server) mutated(c store.Commit) store.Commit {
 	case NoFence:
 		return unguarded(c, store.PrefixLeader)
 	case NoAbsence:
-		return unguarded(c, store.PrefixAlive)
-	case IgnoresHold, NotLeft:
-		return s.impatient(c)
+		return unguarded(c, store.PrefixAlive, store.PrefixHosts)
+	case IgnoresHold, NotLeft, Uncounted:
+		return s.misquoted(c)
 	}
 	return c
 }

@@ -115,6 +115,9 @@ type HostRecord struct {
 	// HoldMillis is how long at most, by any clock, the host runs units of Singleton=strict after the last moment at which
 	// the store may have known it to live. 0 is a host that promises nothing of the kind, and must get none of them.
 	HoldMillis int64 `json:"hold_ms,omitempty"`
+	// Announced counts how often the host was announced: it grows in each commit that makes the record of its life. Who
+	// finds it as it was knows that the host had no session in between.
+	Announced int64 `json:"announced,omitempty"`
 	// StopsCutOff is that the host stops units of OnPartition=stop when it is cut off from the store.
 	StopsCutOff bool `json:"stops_cut_off,omitempty"`
 	// Left are units of Singleton=strict that the host was told to give up (ScheduledUnit.Leaving), and of which no process
