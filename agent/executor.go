@@ -120,17 +120,15 @@ func (e *executor) watch(ctx context.Context, updates chan<- scheduled) error {
 	}
 	changes := e.store.Watch(ctx, key, view.Revision)
 	for {
-		select {
-		case change, ok := <-changes:
-			if !ok {
-				return errors.New("the watch ended")
-			}
-			if change.Err != nil {
-				return change.Err
-			}
+		change, ok, again := e.told(changes)
+		switch {
+		case !ok:
+			return errors.New("the watch ended")
+		case change.Err != nil:
+			return change.Err
+		case !again:
 			tables.Apply(change)
-		case <-e.again:
-			// A watch may be behind: what it has not told yet must be known before strict units are held again.
+		default: // A watch may be behind: what it has not told yet must be known before strict units are held again.
 			if view, err = e.store.Range(ctx, key); err != nil {
 				e.again.raise()
 				return err
@@ -144,6 +142,21 @@ func (e *executor) watch(ctx context.Context, updates chan<- scheduled) error {
 		if err := e.deliver(ctx, tables, updates); err != nil {
 			return err
 		}
+	}
+}
+
+// told is the next change of the schedule. When there is none, and the schedule is to be read again, it says so.
+func (e *executor) told(changes <-chan store.Change) (change store.Change, ok, again bool) {
+	select {
+	case change, ok = <-changes:
+		return change, ok, false
+	default:
+	}
+	select {
+	case change, ok = <-changes:
+		return change, ok, false
+	case <-e.again:
+		return change, true, true
 	}
 }
 
@@ -191,13 +204,13 @@ func (e *executor) loop(ctx context.Context, updates <-chan scheduled) error {
 			delete(w.busy, unit)
 		case <-retry.C:
 		}
-		e.changed()
 		e.remember()
 		next, err := w.dispatch(ctx)
 		if err != nil {
 			e.log.Warn("cannot see what runs", "err", err)
 			next = firstRetry
 		}
+		e.changed() // now, for what was decided is reported, too
 		retry.Reset(next)
 	}
 	return ctx.Err()

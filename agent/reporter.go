@@ -10,8 +10,11 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// coalesce is the least time between two reports of this host.
-const coalesce = 50 * time.Millisecond
+// coalesce is the least time between two reports of this host, and settle how long one waits for what else is about to change.
+const (
+	coalesce = 50 * time.Millisecond
+	settle   = 2 * time.Millisecond
+)
 
 // reporter writes the states of the host's units when they have changed: of many units that part of the record which has.
 type reporter struct {
@@ -37,6 +40,9 @@ func (r *reporter) run(ctx context.Context) error {
 		case <-r.changed:
 		case <-r.again:
 			r.read = false
+		}
+		if err := pause.For(ctx, settle); err != nil {
+			return err
 		}
 		if r.changed.lower(); r.again.lower() { // one report is for both
 			r.read = false

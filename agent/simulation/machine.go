@@ -122,7 +122,7 @@ func (m *machine) start() {
 	m.tell("%s: musterd starts", m.host.Name)
 	managers := &agent.Managers{
 		Store: p.client, Runtime: supervised{units: m.runtime, process: p}, HostID: m.host.ID, Lease: lease, Root: m.dir(),
-		Now: m.wall, Clock: m.clock, Exec: p.ask, Log: m.log,
+		Now: m.readWall, Clock: m.readClock, Exec: p.ask, Log: m.log,
 		Facts: roster.Facts{Hostname: m.host.Name, CPUs: hostCPUs, MemoryBytes: hostMemory, BootID: fmt.Sprint(m.boot)},
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -145,8 +145,8 @@ func (m *machine) leader(p *process) *control.Leader {
 	}
 	scheduler := &control.Scheduler{Store: p.client, Log: m.log}
 	rebalancer := &control.Rebalancer{Store: p.client, Log: m.log}
-	roller := &control.Roller{Store: p.client, Now: m.wall, Log: m.log}
-	janitor := &control.Janitor{Store: p.client, Now: m.wall, Log: m.log}
+	roller := &control.Roller{Store: p.client, Now: m.readWall, Log: m.log}
+	janitor := &control.Janitor{Store: p.client, Now: m.readWall, Log: m.log}
 	return &control.Leader{
 		Store: p.client, Candidate: m.host.Name, First: first.Run, Log: m.log,
 		Duties: []control.Duty{scheduler.Run, rebalancer.Run, roller.Run, func(ctx context.Context, fence store.Guard) error {
@@ -194,6 +194,17 @@ func (m *machine) quit() {
 
 // wall is what the machine takes for the time of day.
 func (m *machine) wall() time.Time { return time.Now().Add(m.offset) }
+
+// readWall and readClock are how musterd looks at its clocks.
+func (m *machine) readWall() time.Time {
+	m.shake()
+	return m.wall()
+}
+
+func (m *machine) readClock() time.Duration {
+	m.shake()
+	return m.clock()
+}
 
 // clock is the machine's that never goes back, and goes on while the machine is paused.
 func (m *machine) clock() time.Duration { return m.reading(m.elapsed()) }

@@ -26,6 +26,7 @@ type request struct {
 
 // post hands a request to the world.
 func (w *world) post(r *request) {
+	w.shake()
 	r.reply = make(chan any, 1)
 	w.mu.Lock()
 	w.inbox = append(w.inbox, r)
@@ -41,6 +42,7 @@ func await[T any](ctx context.Context, r *request) (T, error) {
 	var none T
 	select {
 	case got := <-r.reply:
+		r.process.machine.shake()
 		if err, failed := got.(error); failed {
 			return none, err
 		}

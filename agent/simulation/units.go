@@ -242,6 +242,7 @@ func (u *units) power() {
 
 // List returns what the supervisor knows at this moment.
 func (u *units) List(context.Context) ([]runtime.Status, error) {
+	u.machine.shake()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	list := make([]runtime.Status, 0, len(u.known))

@@ -20,6 +20,7 @@ type Options struct {
 	Dir    string    // an empty directory for what hosts keep on disk; in memory, if possible
 	Trace  io.Writer // told of everything that happens; nil for nobody
 	Mutant Mutant    // what is broken on purpose
+	Shaken bool      // goroutines of processes give way to others by chance, which must not matter
 }
 
 // Result is what came of a run.
@@ -85,8 +86,9 @@ func Run(ctx context.Context, o Options) Result {
 	defer cancel()
 	w := &world{
 		Options: o, ctx: ctx, rng: rand.New(rand.NewPCG(o.Seed, 0x6d7573746572)), began: time.Now(), wake: make(chan struct{}, 1),
-		log: slog.New(slog.DiscardHandler), files: map[string]string{}, hash: fnv.New64a(), result: Result{Seed: o.Seed, Seen: map[string]int{}},
+		files: map[string]string{}, hash: fnv.New64a(), result: Result{Seed: o.Seed, Seen: map[string]int{}},
 	}
+	w.log = slog.New(unheard{w})
 	w.server = newServer(w)
 	w.check = newChecks(w)
 	w.muster()
