@@ -18,6 +18,7 @@ type rolls struct {
 // rolling is one direction of one rollout.
 type rolling struct {
 	to      string            // contents
+	others  map[string]bool   // members that had other contents; who is new has nothing that is changed
 	given   map[string]bool   // members, by name and host, that were given them
 	waiting map[string]string // of these, the machine of those that did not run with them yet
 }
@@ -35,7 +36,7 @@ func (r *rolls) schedules() {
 		}
 		is := r.now[name]
 		if is == nil || is.to != to {
-			is = &rolling{to: to, given: map[string]bool{}, waiting: map[string]string{}}
+			is = &rolling{to: to, others: map[string]bool{}, given: map[string]bool{}, waiting: map[string]string{}}
 			r.now[name] = is
 			r.look(name, is, true)
 		}
@@ -55,13 +56,15 @@ func (r *rolls) look(name string, is *rolling, before bool) {
 		}
 		for u := range r.server.tables.Schedule[m.host.ID].Record.Each() {
 			member := r.member(name, u, m)
-			if member == "" || u.File != is.to || is.given[member] {
+			if member == "" || is.given[member] {
+				continue
+			}
+			if u.File != is.to {
+				is.others[member] = true
 				continue
 			}
 			is.given[member] = true
-			k := m.runtime.known[u.Name]
-			joins := k == nil && member == m.host.Name // with nothing that it ran before
-			if !before && !joins && (k == nil || k.RunningHash != is.to) {
+			if k := m.runtime.known[u.Name]; !before && is.others[member] && (k == nil || k.RunningHash != is.to) {
 				is.waiting[member] = m.host.Name
 			}
 		}
