@@ -97,7 +97,8 @@ func (o *operator) provide(h roster.Host, secret string, endpoints []string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	meta, err := json.Marshal(metaData{InstanceID: "i-" + h.ID, LocalHostname: h.Name, LocalIPv4: h.Address})
+	// An agent kills strays that have its instance's mark: another run of these tests at the same time must have another.
+	meta, err := json.Marshal(metaData{InstanceID: "i-" + o.net + h.ID, LocalHostname: h.Name, LocalIPv4: h.Address})
 	if err != nil {
 		o.t.Fatal(err)
 	}
