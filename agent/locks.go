@@ -99,7 +99,7 @@ func (a *agent) locksmith() locksmith.Locks {
 
 // Locks tells of every group's reboot lock, and of each host that waits why it does.
 func (s *service) Locks(ctx context.Context) ([]api.Lock, error) {
-	v, health, _, err := s.read(ctx, append(slices.Clone(lock.Prefixes), store.UpdateKey(store.UpdateGroup)))
+	v, health, _, err := s.read(ctx, lock.Prefixes)
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/musterhq/muster/agent/update"
+	"github.com/musterhq/muster/agent/update/ab"
 	"github.com/musterhq/muster/agent/update/dir"
 	"github.com/musterhq/muster/agent/update/hooks"
 	"github.com/musterhq/muster/cluster/store"
@@ -17,21 +19,29 @@ const (
 	engineDir   = "dir"
 	engineAgent = "agent"
 	engineExec  = "exec"
+	engineAB    = "ab"
 )
 
-// newEngine makes the engine that the settings name, or that is the host's own: dir for hosts of the local provider, agent for
-// all others.
-func (u *updater) newEngine(s store.UpdateSettings) (update.Engine, error) {
-	name := s.Engine
-	if name == "" {
-		name = engineAgent
-		if u.isLocal() {
-			name = engineDir
-		}
+// ownEngine is the engine of a host for which the cluster file names none: dir for hosts of the local provider, ab for those that
+// were booted from the image with two slots, agent for all others.
+func (u *updater) ownEngine() string {
+	switch {
+	case u.isLocal():
+		return engineDir
+	case ab.Fits(u.host.root):
+		return engineAB
 	}
+	return engineAgent
+}
+
+// newEngine makes the engine that the settings name, or that is the host's own.
+func (u *updater) newEngine(s store.UpdateSettings) (update.Engine, error) {
+	name := cmp.Or(s.Engine, u.ownEngine())
 	switch name {
 	case engineDir, engineAgent:
 		return u.newDir(s, name)
+	case engineAB:
+		return ab.New(u.host.root, ab.Command, u.log), nil
 	case engineExec:
 		return hooks.New(filepath.Join(u.host.root, hooks.Directory)), nil
 	}

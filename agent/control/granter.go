@@ -19,8 +19,8 @@ const votersEvery = 2 * time.Second
 // anyhow.
 var grantPace = store.Pace{Settle: time.Millisecond, Bound: 5 * time.Millisecond}
 
-// grantPrefixes are lock.Prefixes, that on which the alarm is heard, and what says whether voters may cost quorum.
-var grantPrefixes = slices.Concat(lock.Prefixes, []string{store.PrefixOrders, store.UpdateKey(store.UpdateGroup)})
+// grantPrefixes are lock.Prefixes and that on which the alarm is heard.
+var grantPrefixes = slices.Concat(lock.Prefixes, []string{store.PrefixOrders})
 
 // Granter is the leader's duty to answer hosts that want the reboot lock or give it back.
 type Granter struct {

@@ -9,8 +9,11 @@ import (
 	"github.com/musterhq/muster/cluster/store"
 )
 
-// Prefixes are what a lock is decided from. The groups and the turn are one prefix, and so of one revision.
-var Prefixes = []string{store.KeyLock, store.PrefixReboots, store.PrefixAlive, store.PrefixRoster}
+// Prefixes are what a lock is decided from: the last one says whether voters may cost quorum. The groups and the turn are one
+// prefix, and so of one revision.
+var Prefixes = []string{
+	store.KeyLock, store.PrefixReboots, store.PrefixAlive, store.PrefixRoster, store.UpdateKey(store.UpdateGroup),
+}
 
 // batch is how many hosts may change in one step. Each takes one operation of a commit, beside two.
 const batch = store.MaxOps - 8

@@ -90,7 +90,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		d.Log.Error("updates begin anew", "err", err)
 	}
 	defer d.stop()
-	if err := d.handle(ctx, Event{Kind: Configured, Limits: d.Limits}); err != nil {
+	if err := d.handle(ctx, Event{Kind: Configured, Limits: d.Limits, Engine: d.Engine.Name()}); err != nil {
 		return err
 	}
 	var slots Slots

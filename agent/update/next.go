@@ -23,8 +23,7 @@ func Next(s State, e Event) (State, []Action) {
 	case e.Kind == Started:
 		return resume(s, e)
 	case e.Kind == Configured:
-		s.Limits = e.Limits
-		return s, nil
+		return configured(s, e), nil
 	case e.Kind == Tick:
 		return tick(s, e)
 	case e.Phase != s.Phase:
@@ -33,6 +32,19 @@ func Next(s State, e Event) (State, []Action) {
 		return erred(s, e)
 	}
 	return forward(s, e)
+}
+
+// configured takes over limits. With another engine all that was known of releases is void, for its versions are others'; the lock is
+// given back as ever.
+func configured(s State, e Event) State {
+	if s.Engine != "" && s.Engine != e.Engine {
+		s = State{V: s.V, Phase: Idle, Boot: s.Boot, Asked: s.Asked, Unproven: s.Unproven, Resumed: s.Resumed, History: s.History}
+		if s.Asked {
+			s.Phase = Releasing
+		}
+	}
+	s.Limits, s.Engine = e.Limits, e.Engine
+	return s
 }
 
 // forward is an action that has ended as it should.

@@ -105,6 +105,8 @@ const historySize = 20
 type State struct {
 	V     int   `json:"v"`
 	Phase Phase `json:"phase"`
+	// Engine is whose versions these are, "" in states of before that was kept.
+	Engine string `json:"engine,omitempty"`
 	// Boot and Booted are the boot that the host is in and the version that it runs.
 	Boot   string `json:"boot,omitempty"`
 	Booted string `json:"booted,omitempty"`
@@ -151,7 +153,7 @@ type EventKind string
 // The kinds of events. Done is the end of the phase's action where it has nothing else to tell.
 const (
 	Started    EventKind = "started"    // the agent has: Boot, Slots
-	Configured EventKind = "configured" // Limits
+	Configured EventKind = "configured" // Limits, Engine
 	Tick       EventKind = "tick"       // State.Until has passed, or an operator wants it looked at now
 	Offered    EventKind = "offered"    // Offer, and Retry
 	Fetched    EventKind = "fetched"    // Files
@@ -170,6 +172,7 @@ type Event struct {
 	Boot    string
 	Slots   Slots
 	Limits  Limits
+	Engine  string
 	Offer   Offer
 	Files   []File
 	May     bool

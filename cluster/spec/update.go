@@ -19,7 +19,7 @@ type updateFile struct {
 	Source      []string      `yaml:"source" jsonschema:"minItems=1,description=http or https URLs of the repository of releases that muster release makes\\, the preferred first. Without it hosts do not update."`
 	Root        string        `yaml:"root" jsonschema:"description=Path of the repository's root.json\\, by which everything from there is verified."`
 	Channel     string        `yaml:"channel" jsonschema:"enum=alpha,enum=beta,enum=stable,default=stable,description=Releases that hosts take."`
-	Engine      string        `yaml:"engine" jsonschema:"enum=dir,enum=agent,enum=exec,description=What writes releases to a host: dir replaces musterd and reboots the host of the driver local; agent replaces musterd and reboots nothing; exec runs programs of yours in /etc/muster/update.d. Without it dir for hosts of local and agent for others."`
+	Engine      string        `yaml:"engine" jsonschema:"enum=ab,enum=dir,enum=agent,enum=exec,description=What writes releases to a host: ab writes the passive one of the two slots of muster's image and reboots into it; dir replaces musterd and reboots the host of the driver local; agent replaces musterd and reboots nothing; exec runs programs of yours in /etc/muster/update.d. Without it dir for hosts of local\\, ab for those of the image and agent for others."`
 	Max         int           `yaml:"max" jsonschema:"minimum=0,description=How many hosts may reboot at once. Without it what muster lock max says: one."`
 	Interval    time.Duration `yaml:"interval" jsonschema:"default=10m,description=How often hosts ask for releases. From 1s to 24h."`
 	Drain       time.Duration `yaml:"drain" jsonschema:"default=5m,description=How long units may take to move away before a host reboots. From 1s to 24h."`
@@ -53,7 +53,7 @@ func (p *parser) update(raw updateFile) {
 		p.at("update.max", "give 1 or more", "%d hosts cannot reboot at once", raw.Max)
 	}
 	p.oneOf("update.channel", raw.Channel, []string{"alpha", "beta", "stable"})
-	p.oneOf("update.engine", raw.Engine, []string{"dir", "agent", "exec"})
+	p.oneOf("update.engine", raw.Engine, []string{"ab", "dir", "agent", "exec"})
 	for _, source := range raw.Source {
 		if at, err := url.Parse(source); err != nil || at.Host == "" || !slices.Contains([]string{"http", "https"}, at.Scheme) {
 			p.at("update.source", "write https://releases.example.org/muster", "`%s` is no URL of a server", source)

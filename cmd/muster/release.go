@@ -160,11 +160,11 @@ means other files.
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&custom.Engine, "engine", "ab", "update `ENGINE` of the hosts that it is for: ab, flatcar, dir or exec")
+	flags.StringVar(&custom.Engine, "engine", "ab", "update `ENGINE` of the hosts that it is for: ab, flatcar, dir, agent or exec")
 	flags.StringVar(&custom.Arch, "arch", release.AnyArch, "`ARCHITECTURE` of these hosts as Go names it, or any")
 	flags.StringVar(&custom.MinFrom, "min-from", "", "`VERSION` that hosts must run at least to take it")
 	flags.StringVar(&custom.Notes, "notes", "", "what is new, for people")
-	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions([]string{"ab", "flatcar", "dir", "exec"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions([]string{"ab", "flatcar", "dir", "agent", "exec"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions([]string{"amd64", "arm64", release.AnyArch}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -54,6 +54,8 @@ const (
 	firmware   = "/sys/firmware/efi"            // there when it is UEFI
 	countPath  = "/sys/firmware/efi/efivars/" + // set by systemd-boot when it counted this boot (systemd.io/AUTOMATIC_BOOT_ASSESSMENT)
 		"LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+	loaderPath = "/sys/firmware/efi/efivars/" + // set by systemd-boot (systemd.io/BOOT_LOADER_INTERFACE); no container sees it
+		"LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 	sysupdate = "/usr/lib/systemd/systemd-sysupdate"
 	systemctl = "/usr/bin/systemctl"
@@ -84,6 +86,16 @@ type Engine struct {
 // New returns the engine of the host whose root directory is root, "/" but in tests. Run is Command but in tests.
 func New(root string, run Run, log *slog.Logger) *Engine {
 	return &Engine{root: root, disk: "auto", run: run, log: log, sync: (*os.File).Sync, step: func() {}}
+}
+
+// Fits reports whether a host, whose root directory is root, was booted from the image by systemd-boot, so that it has two slots.
+func Fits(root string) bool {
+	e := &Engine{root: root}
+	if _, err := e.booted(); err != nil {
+		return false
+	}
+	_, err := os.Stat(e.path(loaderPath))
+	return err == nil
 }
 
 // Command runs programs of this host.
