@@ -32,7 +32,7 @@ func TestBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Host != "node-1" || b.instance != "i-"+h.ID || b.address() != h.APIAddress() || b.ports != roster.DefaultPorts() {
+	if b.Host != "node-1" || b.instance != "i-"+o.net+h.ID || b.address() != h.APIAddress() || b.ports != roster.DefaultPorts() {
 		t.Errorf("booted as %+v", b)
 	}
 	facts := b.facts("v1")

@@ -280,7 +280,7 @@ func (w *world) host(s store.Store, n int) {
 		if w.rng.IntN(2) == 0 { // it reboots, and with it all that it knew goes
 			boot++
 			claim = &Claim{Store: s, Host: id(n), Boot: fmt.Sprint(boot)}
-			for range w.rng.IntN(4) {
+			for range w.rng.IntN(16) { // that it is not well yet must not go unseen
 				_ = claim.Unwell(w.ctx, "boots")
 			}
 		} else {
