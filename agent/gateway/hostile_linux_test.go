@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +86,9 @@ func send(t testing.TB, from, to, request string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -98,7 +103,10 @@ func send(t testing.TB, from, to, request string) (status int, body string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	data, _ := io.ReadAll(resp.Body)
+	data, err := io.ReadAll(resp.Body)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a response with status %d does not end: %s", resp.StatusCode, data)
+	}
 	return resp.StatusCode, string(data)
 }
 
@@ -193,8 +201,8 @@ func TestHostileCallers(t *testing.T) {
 	for _, key := range foreign {
 		w.put(key, "secret")
 	}
-	held := w.realKeys()
 	w.put(store.PrefixApp+"a", "value of a")
+	held := w.realKeys()
 	names := []string{"localhost", "node-1"}
 	local := w.gateway(Policy{Names: names})
 	bare := w.gateway(Policy{Bridged: true, From: bridgeNet, Names: names})
