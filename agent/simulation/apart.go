@@ -63,7 +63,7 @@ func (c *checks) cutOff(m *machine) {
 }
 
 // underWay is how long ago a stop that begins may have been decided on.
-const underWay = 10 * time.Millisecond
+const underWay = prompt + time.Millisecond
 
 // mayStop says whether a unit may be stopped though its schedule has it.
 func (c *checks) mayStop(m *machine, k *unit) bool {

@@ -49,8 +49,10 @@ type supervised struct {
 
 var _ runtime.Runtime = supervised{}
 
-// soon is how long the supervisor takes for anything.
-func (u *units) soon() time.Duration { return u.machine.between(time.Millisecond, 20*time.Millisecond) }
+// prompt is how long the supervisor takes for anything at most, and soon how long it does.
+const prompt = 20 * time.Millisecond
+
+func (u *units) soon() time.Duration { return u.machine.between(time.Millisecond, prompt) }
 
 // order has something done that a musterd asks for, and waits until it is.
 func (s supervised) order(ctx context.Context, label string, do func(done func(error))) error {
