@@ -136,6 +136,17 @@ type bootEntry struct {
 	broken  error // why it is not the release's, or its root is not
 }
 
+func (e bootEntry) String() string {
+	text := fmt.Sprintf("%s (%d tries left)", e.version, e.left)
+	if e.left < 0 {
+		text = e.version
+	}
+	if e.broken != nil {
+		text += ", broken"
+	}
+	return text
+}
+
 var entryName = regexp.MustCompile(`^muster_(\d+)(?:\+(\d+)(?:-\d+)?)?\.efi$`)
 
 // bootEntries lists what a disk may boot, in the order in which systemd-boot does: what comes after an entry whose tries are
@@ -152,6 +163,9 @@ func bootEntries(t *testing.T, disk string, releases *releases) []bootEntry {
 		}
 		kernel := filepath.Join(t.TempDir(), name)
 		_ = exec.CommandContext(t.Context(), "mcopy", "-i", esp, "::/EFI/Linux/"+name, kernel).Run() // same says what it could not read
+		if info, err := os.Stat(kernel); err == nil && info.Size() == 0 {
+			continue // nor at what is no image
+		}
 		e := releases.entry(name, kernel)
 		release := releases.told[e.version]
 		at := slices.IndexFunc(slots, func(p partition) bool { return p.Name == "muster_"+e.version })

@@ -182,17 +182,11 @@ func (e *Engine) look(ctx context.Context) (state, error) {
 	if err := e.mount(ctx); err != nil {
 		return s, err
 	}
-	names, err := e.names(kernelsDir)
-	if err != nil {
+	if s.entries, err = e.entries(); err != nil {
 		return s, err
 	}
-	for _, name := range names {
-		if found, ok := parseEntry(name); ok {
-			s.entries = append(s.entries, found)
-		}
-	}
-	bootOrder(s.entries)
-	if names, err = e.names(keptDir); err != nil {
+	names, err := e.names(keptDir)
+	if err != nil {
 		return s, err
 	}
 	for _, name := range names {
@@ -256,6 +250,31 @@ func (e *Engine) mounted() (bool, error) {
 		}
 	}
 	return false, err
+}
+
+// entries lists the boot entries in their order. One that is empty is what a power cut leaves of a name that was given, and
+// systemd-boot passes it over.
+func (e *Engine) entries() ([]entry, error) {
+	names, err := e.names(kernelsDir)
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for _, name := range names {
+		found, ok := parseEntry(name)
+		if !ok {
+			continue
+		}
+		info, err := os.Stat(e.path(kernelsDir + "/" + name))
+		if err != nil {
+			return nil, err
+		}
+		if info.Size() > 0 {
+			entries = append(entries, found)
+		}
+	}
+	bootOrder(entries)
+	return entries, nil
 }
 
 // names lists a directory, which need not be there.

@@ -111,6 +111,27 @@ func TestOnTrial(t *testing.T) {
 	}
 }
 
+// TestEmptyEntry has a kernel image's name reach the disk before what it is the name of, as a rename on vfat does it: nothing
+// boots that, and it is added again.
+func TestEmptyEntry(t *testing.T) {
+	h := newHost(t, func() {})
+	ctx := t.Context()
+	if err := h.engine().Stage(ctx, release(t, h, "2")); err != nil {
+		t.Fatal(err)
+	}
+	h.write(t, kernelsDir+"/"+fileName("2", tries, 0), "")
+	slots, err := h.engine().Slots(ctx)
+	if err != nil || slots.Next != "1" || slots.Other != (update.Slot{Version: "2", TriesLeft: -1}) {
+		t.Fatalf("slots %+v, %v", slots, err)
+	}
+	if err := h.engine().Switch(ctx, "2"); err != nil {
+		t.Fatal(err)
+	}
+	if h.Boot(t); h.Running(t) != "2" {
+		t.Errorf("%s runs", h.Running(t))
+	}
+}
+
 func TestCommandSaysWhatFailed(t *testing.T) {
 	out, err := Command(t.Context(), "/bin/sh", "-c", "echo out; echo wrong >&2; exit 3")
 	if string(out) != "out\n" || err == nil || !strings.Contains(err.Error(), "exit status 3: wrong") {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
+	"strings"
 )
 
 // transfer is what systemd-sysupdate moves: the two of a release are moved in calls of their own, since the one makes the
@@ -100,13 +100,23 @@ func (e *Engine) install(ctx context.Context, t transfer, booted, source, versio
 	return err
 }
 
-// sweep removes what a power cut has left of a kernel image that was being written.
+// sweep removes what a power cut has left of a kernel image: one that was being written, or one that was being given its name,
+// which is empty. systemd-sysupdate would take that for the release.
 func (e *Engine) sweep() error {
-	left, err := filepath.Glob(e.path(kernelsDir + "/.#*"))
+	names, err := e.names(kernelsDir)
 	if err != nil {
 		return err
 	}
-	for _, path := range left {
+	for _, name := range names {
+		path := e.path(kernelsDir + "/" + name)
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		_, ours := parseEntry(name)
+		if !strings.HasPrefix(name, ".#") && (!ours || info.Size() > 0) {
+			continue
+		}
 		e.step()
 		if err := os.Remove(path); err != nil {
 			return err
