@@ -15,6 +15,10 @@ type Database struct {
 	Used    int64 // of what is in it
 	Quota   int64 // that the file may have
 	Full    bool  // it complains that its quota is used up (NOSPACE)
+
+	// Defragmented says that nothing has been compacted since the file was made anew. Before that, Used may be too large for as
+	// long as nothing is written: a page is free only two writes after it was left.
+	Defragmented bool
 }
 
 // Upkeep is one thing to do for the databases. Reason says why or, for UpkeepNone of a full one, what is to be done by hand.
@@ -43,9 +47,9 @@ const (
 )
 
 // NextUpkeep decides what is done next. A database is defragmented while all members answer, one at a time, the leader's
-// last. When the quota is used up, old revisions go first, and the alarm ends when there is room in the file of every member
-// that answers: nobody can take the place of a silent one before, since that has to be written. compacted says that they have
-// gone since.
+// last. When the quota is used up, old revisions go first, then every member's file is made anew, and the alarm ends when there
+// is room in the file of every member that answers: nobody can take the place of a silent one before, since that has to be
+// written. compacted says that old revisions have gone since.
 func NextUpkeep(all []Database, compacted bool) Upkeep {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Database) int {
@@ -69,7 +73,7 @@ func NextUpkeep(all []Database, compacted bool) Upkeep {
 	all = slices.DeleteFunc(all, silent)
 	for _, d := range all {
 		free := d.Size - d.Used
-		if free >= worthBytes && free*worthPart >= d.Size || full && d.tight(d.Size) && free > 0 && !d.tight(d.Used) {
+		if free >= worthBytes && free*worthPart >= d.Size || full && d.worth() {
 			return Upkeep{Kind: Defragment, Member: d.Member, Reason: fmt.Sprintf("%d of %d bytes are free", free, d.Size)}
 		}
 	}
@@ -80,6 +84,11 @@ func NextUpkeep(all []Database, compacted bool) Upkeep {
 		return Upkeep{Reason: "the database is full of what is needed: remove keys or units; nothing can be written until then"}
 	}
 	return Upkeep{Kind: Disarm, Reason: room}
+}
+
+// worth reports whether making a full file anew may help.
+func (d Database) worth() bool {
+	return d.tight(d.Size) && (!d.Defragmented || d.Used < d.Size && !d.tight(d.Used))
 }
 
 // tight reports whether so many bytes are too much of the quota for an alarm to end.

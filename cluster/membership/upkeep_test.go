@@ -14,6 +14,8 @@ func TestNextUpkeep(t *testing.T) {
 				d.Healthy = false
 			case '!':
 				d.Full = true
+			case '#':
+				d.Defragmented = true
 			}
 		}
 		return d
@@ -38,7 +40,10 @@ func TestNextUpkeep(t *testing.T) {
 		{"full, and defragmented", []Database{db(1, 200, 200, "*!"), db(2, 200, 200, "!")}, true, Disarm, 0},
 		{"full, and one is away", []Database{db(1, 1000, 200, "*!"), db(2, 1000, 200, "!"), db(3, 0, 0, "?")}, true, Defragment, 2},
 		{"full, one away, and defragmented", []Database{db(1, 200, 200, "*!"), db(2, 200, 200, "!"), db(3, 0, 0, "?")}, true, Disarm, 0},
-		{"full of what is needed", []Database{db(1, 1000, 990, "*!"), db(2, 1000, 990, "!")}, true, UpkeepNone, 0},
+		{"full, and nothing written since", []Database{db(1, 1000, 990, "*!"), db(2, 1000, 990, "!")}, true, Defragment, 2},
+		{"full, and written since", []Database{db(1, 1000, 200, "*!#"), db(2, 1000, 200, "!#")}, true, Defragment, 2},
+		{"full, the leader last", []Database{db(1, 1000, 990, "*!"), db(2, 990, 990, "!#")}, true, Defragment, 1},
+		{"full of what is needed", []Database{db(1, 1000, 990, "*!#"), db(2, 1000, 990, "!#")}, true, UpkeepNone, 0},
 	} {
 		got := NextUpkeep(c.all, c.compacted)
 		if got.Kind != c.kind || got.Member != c.member {

@@ -22,6 +22,7 @@ type Control struct {
 	client *clientv3.Client
 	conns  *conns
 	known  rosterCache
+	anew   map[uint64]bool // members that were defragmented since the last compaction. Maintain's
 	log    *slog.Logger
 }
 
@@ -43,7 +44,7 @@ func NewControl(ctx context.Context, endpoints []string, config *tls.Config, log
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach etcd: %w", err)
 	}
-	return &Control{client: client, conns: newConns(config), log: log}, nil
+	return &Control{client: client, conns: newConns(config), anew: map[uint64]bool{}, log: log}, nil
 }
 
 // SetEndpoints replaces the voters' client URLs.

@@ -23,7 +23,7 @@ func (c *cluster) controlWith(options ...grpc.DialOption) *Control {
 		c.tb.Fatal(err)
 	}
 	c.tb.Cleanup(func() { _ = client.Close() })
-	return &Control{client: client, conns: newConns(config), log: c.log}
+	return &Control{client: client, conns: newConns(config), anew: map[uint64]bool{}, log: c.log}
 }
 
 // TestEnsureAuth repeats, interrupts and changes.

@@ -20,7 +20,8 @@ import (
 const defragTimeout = 5 * time.Minute
 
 // Maintain does the next thing for etcd's databases, if there is one (membership.NextUpkeep), and returns it. compacted says
-// that a caller has been told to compact since the alarm; the caller repeats Maintain until there is nothing to do.
+// that a caller has been told to compact since the alarm; the caller repeats Maintain until there is nothing to do. It must not
+// be called twice at the same time.
 func (c *Control) Maintain(ctx context.Context, compacted bool) (membership.Upkeep, error) {
 	members, err := c.members(ctx)
 	if err != nil {
@@ -31,7 +32,9 @@ func (c *Control) Maintain(ctx context.Context, compacted bool) (membership.Upke
 	case membership.Compact:
 		err = c.compact(ctx)
 	case membership.Defragment:
-		err = c.defragment(ctx, next.Member, members)
+		if err = c.defragment(ctx, next.Member, members); err == nil {
+			c.anew[next.Member] = true
+		}
 	case membership.Disarm:
 		_, err = c.client.AlarmDisarm(ctx, &clientv3.AlarmMember{})
 	}
@@ -62,7 +65,7 @@ func (c *Control) databases(ctx context.Context, members []*pb.Member) []members
 			}
 			all[i] = membership.Database{
 				Member: m.ID, Healthy: s.Leader != 0, Leader: s.Leader == m.ID, Size: s.DbSize, Used: s.DbSizeInUse,
-				Quota: s.DbSizeQuota, Full: slices.Contains(alarmsIn(s.Errors), pb.AlarmType_NOSPACE.String()),
+				Quota: s.DbSizeQuota, Defragmented: c.anew[m.ID], Full: slices.Contains(alarmsIn(s.Errors), pb.AlarmType_NOSPACE.String()),
 			}
 		})
 	}
@@ -81,6 +84,7 @@ func (c *Control) compact(ctx context.Context) error {
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			return nil
 		}
+		clear(c.anew)
 		return err
 	})
 }
