@@ -10,7 +10,8 @@ import (
 func TestReload(t *testing.T) {
 	c := sleepers(t, 2, 1, 0)
 	c.must("up", "--yes")
-	c.writeFile("units/every.service", "[Service]\nExecStart=/bin/sh -c 'trap \"echo read again\" HUP; echo ready; while :; do sleep 0.2; done'\n"+
+	// It waits and starts nothing: dash passes over signals that come while it does.
+	c.writeFile("units/every.service", "[Service]\nExecStart=/bin/sh -c 'trap \"echo read again\" HUP; sleep 3600 & echo ready; while :; do wait; done'\n"+
 		"ExecReload=/bin/kill -HUP $MAINPID\n[X-Fleet]\nGlobal=true\n")
 	c.writeFile("units/deaf.service", napUnit)
 	c.must("start", "units/every.service", "units/deaf.service")
