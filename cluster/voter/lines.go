@@ -61,7 +61,7 @@ type hostLine struct {
 }
 
 func newLines(ctx context.Context, g *gate, r *relay, log *slog.Logger) (*lines, error) {
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	epoll, err := openEpoll()
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for hosts' signs of life: %w", err)
 	}
@@ -169,7 +169,7 @@ func (l *lines) add(h *hostLine) error {
 		return errNotReady
 	}
 	fd := int32(h.socket.fd)
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, h.socket.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd}); err != nil {
+	if err := addToEpoll(l.epoll, h.socket.fd); err != nil {
 		return err
 	}
 	l.open[fd] = h
@@ -235,15 +235,15 @@ func (l *lines) close() {
 
 // read returns the lines with a sign of life.
 func (l *lines) read(ctx context.Context) (signs []*hostLine) {
-	var events [lineEvents]unix.EpollEvent
+	var sockets [lineEvents]int32
 	for {
-		n, err := unix.EpollWait(l.epoll, events[:], 0)
+		n, err := toRead(l.epoll, sockets[:])
 		if err != nil { // EINTR: the next look is soon
 			return signs
 		}
-		for _, e := range events[:n] {
+		for _, fd := range sockets[:n] {
 			l.mu.Lock()
-			h := l.open[e.Fd]
+			h := l.open[fd]
 			l.mu.Unlock()
 			signed, err := h.receive()
 			if err == nil && signed {
@@ -256,7 +256,7 @@ func (l *lines) read(ctx context.Context) (signs []*hostLine) {
 				signs = append(signs, h)
 			}
 		}
-		if n < len(events) {
+		if n < len(sockets) {
 			return signs
 		}
 	}

@@ -33,7 +33,7 @@ const transferTimeout = 500 * time.Millisecond
 // Voter is a running etcd server.
 type Voter struct {
 	etcd  *embed.Etcd
-	lines *lines             // nil without a relay
+	lines *lines             // nil without a relay, or without epoll
 	end   context.CancelFunc // ends clients' streams, the relay, and lines
 	wg    sync.WaitGroup     // the relay, and lines
 	once  sync.Once
@@ -67,7 +67,9 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 	}
 	v := &Voter{end: end}
 	if err == nil && cfg.Relay != nil {
-		v.lines, err = addLines(streams, ec, front, passOn, cfg.Log)
+		if v.lines, err = addLines(streams, ec, front, passOn, cfg.Log); errors.Is(err, errors.ErrUnsupported) {
+			err = nil // see epoll_other.go
+		}
 	}
 	if err == nil {
 		v.etcd, err = embed.StartEtcd(ec)
@@ -83,6 +85,8 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 	if cfg.Relay != nil {
 		passOn.server.Store(v.etcd.Server)
 		v.wg.Go(func() { passOn.run(streams) })
+	}
+	if v.lines != nil {
 		v.wg.Go(func() { v.lines.run(streams) })
 	}
 	if err := pki.WriteFile(marker(cfg.Dir), nil); err != nil {

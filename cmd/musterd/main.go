@@ -33,6 +33,7 @@ const gcPercent = 50
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	catchIgnored()
 	debug.SetGCPercent(gcPercent)
 	args, err := commandLine(os.Args[0], os.Args[1:], os.Stderr)
 	if err == nil {

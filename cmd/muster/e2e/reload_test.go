@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -9,9 +11,10 @@ import (
 // TestReload has a unit on every host read its configuration again where it runs, and refuses one that cannot.
 func TestReload(t *testing.T) {
 	c := sleepers(t, 2, 1, 0)
+	signal.Ignore(syscall.SIGHUP) // as nohup does. A unit hears it all the same
+	t.Cleanup(func() { signal.Reset(syscall.SIGHUP) })
 	c.must("up", "--yes")
-	// It waits and starts nothing: dash passes over signals that come while it does.
-	c.writeFile("units/every.service", "[Service]\nExecStart=/bin/sh -c 'trap \"echo read again\" HUP; sleep 3600 & echo ready; while :; do wait; done'\n"+
+	c.writeFile("units/every.service", "[Service]\nExecStart=/bin/sh -c 'trap \"echo read again\" HUP; echo ready; while :; do sleep 0.2; done'\n"+
 		"ExecReload=/bin/kill -HUP $MAINPID\n[X-Fleet]\nGlobal=true\n")
 	c.writeFile("units/deaf.service", napUnit)
 	c.must("start", "units/every.service", "units/deaf.service")
