@@ -46,7 +46,7 @@ func (m *machines) Boot(_ context.Context, request netboot.Request) (Boot, error
 		System:   netboot.System{Kernel: "http://10.0.0.1/images/vmlinuz", Initrd: "http://10.0.0.1/images/initrd"},
 		Task: netboot.Task{
 			Server: "https://10.0.0.1:8443", CA: strings.Repeat("ab", 32), Image: "http://10.0.0.1/images/host.img",
-			SHA256: strings.Repeat("0f", 32),
+			SHA256: strings.Repeat("0f", 32), Boot: strings.Repeat("5c", 16),
 		},
 	}, m.err
 }

@@ -31,6 +31,9 @@ func Script(d Decision, r Request, system System, task Task) ([]byte, error) {
 		return nil, err
 	}
 	task.Action, task.Attempt, task.MAC = d.Action, d.Attempt, r.MAC
+	if d.Attempt == 0 {
+		task.Boot = ""
+	}
 	if d.Action != ActionInstall && d.Action != ActionMemory {
 		task.Image, task.SHA256 = "", ""
 	}

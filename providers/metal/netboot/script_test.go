@@ -16,6 +16,7 @@ var (
 		Arguments: []string{"console=ttyS0", "quiet"},
 	}
 	task = Task{
+		Boot:   strings.Repeat("5c", 16),
 		Server: "https://10.0.0.1:8443", CA: strings.Repeat("ab", 32), Image: "http://10.0.0.1/images/host.img",
 		SHA256: strings.Repeat("0f", 32), Disk: "model=Big Disk",
 	}
@@ -78,6 +79,7 @@ func TestScriptRefuses(t *testing.T) {
 		{"plain server", func(_ *Decision, _ *System, t *Task) { t.Server = "http://10.0.0.1" }, "https URL"},
 		{"no CA", func(_ *Decision, _ *System, t *Task) { t.CA = "" }, "SHA-256 of its certificate"},
 		{"no sum", func(_ *Decision, _ *System, t *Task) { t.SHA256 = "" }, "no SHA-256"},
+		{"no boot", func(_ *Decision, _ *System, t *Task) { t.Boot = "" }, "boot's number"},
 		{"no attempt", func(d *Decision, _ *System, _ *Task) { d.Attempt = 0 }, "number is missing"},
 		{"action", func(d *Decision, _ *System, _ *Task) { d.Action = "dance" }, "dance"},
 		{"length", func(_ *Decision, s *System, _ *Task) { s.Arguments = []string{strings.Repeat("a", 2048)} }, "which takes 2047"},

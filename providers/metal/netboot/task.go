@@ -12,6 +12,7 @@ import (
 type Task struct {
 	Action  Action
 	Attempt int
+	Boot    string // number of this boot, which a machine with an attempt shows once it runs: 32 lower-case hexadecimal digits
 	MAC     string // of the interface that it booted from
 	Server  string // https URL that facts and reports go to
 	CA      string // SHA-256 of the certificate that the server's must come from: 64 lower-case hexadecimal digits
@@ -26,6 +27,7 @@ var keys = []struct {
 	field func(*Task) *string
 }{
 	{"muster.action", func(t *Task) *string { return (*string)(&t.Action) }},
+	{"muster.boot", func(t *Task) *string { return &t.Boot }},
 	{"muster.mac", func(t *Task) *string { return &t.MAC }},
 	{"muster.server", func(t *Task) *string { return &t.Server }},
 	{"muster.ca", func(t *Task) *string { return &t.CA }},
@@ -105,6 +107,9 @@ func (t Task) validate() error {
 		if t.Attempt < 1 {
 			return fmt.Errorf("cannot %s: the attempt's number is missing", t.Action)
 		}
+		if !isHex(t.Boot, 16) {
+			return fmt.Errorf("cannot %s: the boot's number is not of 32 hexadecimal digits", t.Action)
+		}
 	default:
 		return fmt.Errorf("cannot tell a booted system to do %q", t.Action)
 	}
@@ -126,9 +131,12 @@ func (t Task) validate() error {
 	return nil
 }
 
-func isSHA256(sum string) bool {
-	bytes, err := hex.DecodeString(sum)
-	return err == nil && len(bytes) == 32 && strings.ToLower(sum) == sum
+func isSHA256(sum string) bool { return isHex(sum, 32) }
+
+// isHex tells whether a text is so many bytes in lower-case hexadecimal digits.
+func isHex(text string, size int) bool {
+	bytes, err := hex.DecodeString(text)
+	return err == nil && len(bytes) == size && strings.ToLower(text) == text
 }
 
 // escape returns a value with every byte escaped that is not harmless in a kernel's command line and in a script of iPXE:
