@@ -11,6 +11,7 @@ import (
 
 	"github.com/musterhq/muster/agent/lock"
 	"github.com/musterhq/muster/agent/pause"
+	"github.com/musterhq/muster/agent/release"
 	"github.com/musterhq/muster/agent/update"
 	"github.com/musterhq/muster/cluster/store"
 )
@@ -56,36 +57,30 @@ func (h *updateHost) May(ctx context.Context, version string) (update.Permission
 	if err != nil {
 		return update.Permission{}, err
 	}
-	p := update.Permission{Reason: refusalOf(r, version), Resumed: r.Resumed}
-	if p.Reason == "" {
-		if err := h.Probe(ctx); err != nil {
-			p.Reason = "the host is not well before it: " + err.Error()
-		}
+	own, _ := a.members.own()
+	h.mu.Lock()
+	engine, booted := h.engine, h.state.Booted
+	h.mu.Unlock()
+	p := admit(r, release.Candidate{ID: a.self.ID, Labels: own.Labels, Version: booted}, engine, version, time.Now())
+	if !p.May {
+		return p, nil
 	}
-	p.May = p.Reason == ""
+	if err := h.Probe(ctx); err != nil {
+		return update.Permission{Resumed: r.Resumed, Reason: "the host is not well before it: " + err.Error()}, nil
+	}
 	return p, nil
 }
 
-// refusalOf is why a group's hosts may not go on with a version, "" if they may.
-func refusalOf(r store.UpdateRecord, version string) string {
-	switch {
-	case r.Hold != nil:
-		return fmt.Sprintf("the rollout is held since release %s failed; `muster update resume` goes on", r.Hold.Version)
-	case r.Paused:
-		return "an operator paused updates; `muster update resume` goes on"
-	case r.Pin != "" && update.Compare(r.Pin, version) != 0:
-		return "hosts are pinned to release " + r.Pin
-	}
-	return ""
-}
-
-// Resumed implements update.Host.
+// Resumed implements update.Host. A failure that the cluster bears is resumed by nobody.
 func (h *updateHost) Resumed(ctx context.Context, since int64) error {
 	for {
 		h.mu.Lock()
-		resumed, changed := h.record.Resumed, h.changed
+		resumed, changed := h.record.Resumed > since, h.changed
+		if n := len(h.state.Failures); n > 0 && h.agent != nil {
+			resumed = resumed || bears(h.record, h.agent.self.ID, h.engine, h.state.Failures[n-1].Version)
+		}
 		h.mu.Unlock()
-		if resumed > since {
+		if resumed {
 			return nil
 		}
 		select {

@@ -186,11 +186,17 @@ func (u *updater) accept(is store.Entry[store.UpdateRecord], self string) error 
 	}
 	was := u.record
 	u.record = is.Record
-	if wanted(is.Record, self).After(wanted(was, self)) || was.Pin != is.Record.Pin {
+	if !sameOrders(is.Record, was, self) {
 		u.wake.raise()
 	}
 	u.news()
 	return nil
+}
+
+// sameOrders reports whether nothing has changed for which a host looks at everything at once.
+func sameOrders(is, was store.UpdateRecord, self string) bool {
+	return !wanted(is, self).After(wanted(was, self)) && was.Pin == is.Pin && was.Paused == is.Paused && (was.Hold == nil) == (is.Hold == nil) &&
+		reflect.DeepEqual(was.Rollouts, is.Rollouts)
 }
 
 // wanted is when an operator wanted a host to look for releases last.

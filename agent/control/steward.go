@@ -12,8 +12,8 @@ import (
 )
 
 // Steward is the leader's part in hosts' updates: it drains a host that holds the reboot lock and says that it is about to
-// reboot, takes that back when the host is done, and holds the rollout when a release fails on a host. What operators ordered
-// of a host meanwhile is theirs: it is not taken back.
+// reboot, takes that back when the host is done, counts how far releases are, and holds the rollout when a release fails on more
+// hosts than may be borne. What operators ordered of a host meanwhile is theirs: it is not taken back.
 type Steward struct {
 	Store store.Store
 	Now   func() time.Time
@@ -21,7 +21,7 @@ type Steward struct {
 }
 
 // stewardPrefixes are what it follows.
-var stewardPrefixes = []string{store.PrefixUpdate, store.PrefixOrders, store.PrefixRoster}
+var stewardPrefixes = []string{store.PrefixUpdate, store.PrefixOrders, store.PrefixRoster, store.PrefixAlive}
 
 // Run ends with ctx or when the store refuses for good.
 func (s *Steward) Run(ctx context.Context, fence store.Guard) error {
@@ -64,6 +64,9 @@ func (s *Steward) step(ctx context.Context, t *store.Tables, fence store.Guard) 
 			return fmt.Errorf("cannot order host %s: %w", id, err)
 		}
 	}
+	if err := s.count(ctx, t, fence); err != nil {
+		return err
+	}
 	return s.hold(ctx, t, fence)
 }
 
@@ -90,7 +93,7 @@ func (s *Steward) hold(ctx context.Context, t *store.Tables, fence store.Guard) 
 	}
 	for id, h := range t.HostUpdates {
 		_, member := t.Roster[id]
-		if h.Record.Failed == "" || h.Record.Resumed < g.Record.Resumed || !member {
+		if h.Record.Failed == "" || h.Record.Resumed < g.Record.Resumed || !member || borne(g.Record, id, h.Record) {
 			continue
 		}
 		after := g.Record

@@ -43,6 +43,7 @@ func updateOrdered(r store.UpdateRecord, members roster.Roster, verb string, ord
 		}
 		if r.Hold != nil {
 			r.Resumed++
+			r.Rollouts = forgiven(r.Rollouts)
 		}
 		r.Paused, r.Hold, event.What = false, nil, "resumed"
 	case api.UpdatePin:
@@ -77,6 +78,16 @@ func updateOrdered(r store.UpdateRecord, members roster.Roster, verb string, ord
 		return r, badRequest("use now, pause, resume or pin", "there is no verb %q of updates", verb)
 	}
 	return withEvent(r, event), nil
+}
+
+// forgiven are rollouts whose failures count no more.
+func forgiven(all map[string]store.UpdateRollout) map[string]store.UpdateRollout {
+	all = maps.Clone(all)
+	for key, r := range all {
+		r.Failed = nil
+		all[key] = r
+	}
+	return all
 }
 
 // hostCalled finds a host by name or ID; of several generations the last.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/agent/version"
+	"github.com/musterhq/muster/cluster/window"
 )
 
 // Policy is how a group of hosts takes releases. It is pure: what it decides follows from the policy, the host, the rollout and
@@ -18,7 +19,7 @@ type Policy struct {
 	Canaries map[string]string `json:"canaries,omitempty"` // labels: hosts that have all of them go first
 	Soak     time.Duration     `json:"soak,omitempty"`     // how long all canaries have had it before others follow
 	PerHour  int               `json:"per_hour,omitempty"` // percent of the other hosts that may begin in an hour; 0 is all
-	Windows  []Window          `json:"windows,omitempty"`  // none is always
+	Windows  []window.Window   `json:"windows,omitempty"`  // none is always
 	Paused   bool              `json:"paused,omitempty"`
 	Pin      string            `json:"pin,omitempty"`    // the one version that is taken; empty is any
 	Budget   int               `json:"budget,omitempty"` // failed hosts that are borne; 0 stops at the first
@@ -97,7 +98,7 @@ func (p Policy) Admits(h Candidate, now time.Time, r Rollout) (ok bool, reason s
 // turn tells whether a host's turn comes by itself, from when on, and what it waits for.
 func (p Policy) turn(h Candidate, r Rollout) (comes bool, why string, from time.Time) {
 	if len(p.Canaries) > 0 && r.Canaries > 0 {
-		if p.canary(h) {
+		if p.Canary(h.Labels) {
 			return true, "", time.Time{}
 		}
 		if r.Well < r.Canaries || r.Soaked.IsZero() {
@@ -119,13 +120,14 @@ func (p Policy) turn(h Candidate, r Rollout) (comes bool, why string, from time.
 	return true, why, r.Began.Add(slot)
 }
 
-func (p Policy) canary(h Candidate) bool {
+// Canary reports whether a host with these labels goes first. Without labels of canaries no host does.
+func (p Policy) Canary(labels map[string]string) bool {
 	for k, v := range p.Canaries {
-		if got, has := h.Labels[k]; !has || got != v {
+		if got, has := labels[k]; !has || got != v {
 			return false
 		}
 	}
-	return true
+	return len(p.Canaries) > 0
 }
 
 // slot is how long after a rollout's beginning a host's turn comes. It follows from host and version, so that every host knows
@@ -142,11 +144,7 @@ func (p Policy) slot(id, release string) time.Duration {
 // window tells whether a window is open, and until when; or when the next opens.
 func (p Policy) window(now time.Time) (open bool, next time.Time, why string) {
 	for _, w := range p.Windows {
-		parsed, err := w.parse()
-		if err != nil {
-			continue // Check told
-		}
-		isOpen, at := parsed.state(now)
+		isOpen, at := w.State(now) // Check told of what is wrong
 		switch {
 		case isOpen && (!open || at.After(next)):
 			open, next = true, at

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/agent/release"
+	"github.com/musterhq/muster/cluster/window"
 )
 
 func at(text string) time.Time {
@@ -57,20 +58,20 @@ func TestAdmits(t *testing.T) {
 		},
 		{name: "no canaries there", policy: first, host: old, change: func(r *release.Rollout) { r.Canaries = 0 }},
 		{
-			name: "a window ahead", policy: release.Policy{Windows: []release.Window{{Start: "23:00", Last: time.Hour, Zone: "Europe/Berlin"}}},
+			name: "a window ahead", policy: release.Policy{Windows: []window.Window{{Start: "23:00", Last: time.Hour, Zone: "Europe/Berlin"}}},
 			host: old, why: "no window is open", next: "2026-11-03T22:00:00Z",
 		},
 		{
 			name: "of two windows the next", host: old, why: "no window is open", next: "2026-11-03T20:00:00Z",
-			policy: release.Policy{Windows: []release.Window{{Start: "23:00", Last: time.Hour}, {Start: "20:00", Last: time.Hour}}},
+			policy: release.Policy{Windows: []window.Window{{Start: "23:00", Last: time.Hour}, {Start: "20:00", Last: time.Hour}}},
 		},
 		{
-			name: "in a window", policy: release.Policy{Windows: []release.Window{{Days: []string{"Mon"}, Start: "23:00", Last: 14 * time.Hour}}},
+			name: "in a window", policy: release.Policy{Windows: []window.Window{{Days: []string{"Mon"}, Start: "23:00", Last: 14 * time.Hour}}},
 			host: old, next: "2026-11-03T13:00:00Z",
 		},
 		{
 			name: "soaked, then a window", host: old, why: "others follow from", next: "2026-11-03T15:00:00Z",
-			policy: release.Policy{Canaries: first.Canaries, Soak: first.Soak, Windows: []release.Window{{Start: "15:00", Last: time.Hour}}},
+			policy: release.Policy{Canaries: first.Canaries, Soak: first.Soak, Windows: []window.Window{{Start: "15:00", Last: time.Hour}}},
 			change: func(r *release.Rollout) { r.Well, r.Soaked = 2, at("2026-11-03T11:30:00Z") },
 		},
 		{name: "nonsense", policy: release.Policy{PerHour: 101}, host: old, why: "cannot be followed"},
@@ -155,85 +156,11 @@ var zones = []string{
 	"Africa/Casablanca", "America/St_Johns",
 }
 
-func drawWindow(t *rapid.T) release.Window {
-	return release.Window{
+func drawWindow(t *rapid.T) window.Window {
+	return window.Window{
 		Days:  rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}), 0, 3, rapid.ID).Draw(t, "days"),
 		Start: fmt.Sprintf("%02d:%02d", rapid.IntRange(0, 23).Draw(t, "hour"), 15*rapid.IntRange(0, 3).Draw(t, "quarter")),
 		Last:  time.Duration(rapid.IntRange(1, 26*60).Draw(t, "last")) * time.Minute,
 		Zone:  rapid.SampledFrom(zones).Draw(t, "zone"),
-	}
-}
-
-// A window opens once on each of its days, when clocks there show its time or have just left it out, and lasts as it says.
-func TestWindowsOpenOnceADay(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := drawWindow(t)
-		w.Last = time.Duration(rapid.IntRange(1, 120).Draw(t, "short")) * time.Minute
-		p := release.Policy{Windows: []release.Window{w}}
-		zone, err := time.LoadLocation(w.Zone)
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := at("2026-01-01T00:00:00Z").Add(time.Duration(rapid.IntRange(0, 365*24).Draw(t, "from")) * time.Hour)
-		lastDay := ""
-		for range 20 {
-			ok, _, next := p.Admits(release.Candidate{}, now, release.Rollout{Version: "1"})
-			if ok {
-				now = next
-				continue
-			}
-			opens := next.In(zone)
-			if day := opens.Format(time.DateOnly); day == lastDay {
-				t.Fatalf("%s opens twice on %s", w, day)
-			} else {
-				lastDay = day
-			}
-			if len(w.Days) > 0 && !strings.Contains(strings.Join(w.Days, ","), opens.Format("Mon")) {
-				t.Fatalf("%s opens on %s", w, opens)
-			}
-			if clock := opens.Format("15:04"); clock != w.Start && !(clock > w.Start && opens.Add(-time.Minute).In(zone).Format("15:04") < w.Start) {
-				t.Fatalf("%s opens at %s", w, opens)
-			}
-			ok, _, closes := p.Admits(release.Candidate{}, next, release.Rollout{Version: "1"})
-			if !ok || closes.Sub(next) != w.Last {
-				t.Fatalf("%s is open from %s to %s: %v", w, next, closes, ok)
-			}
-			now = closes
-		}
-	})
-}
-
-// The two nights of a year whose clocks are changed, in Berlin.
-func TestWindowsAndDaylightSaving(t *testing.T) {
-	for _, tt := range []struct{ start, from, opens, closes string }{
-		{"02:30", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"}, // 02:30 does not exist: from 03:00 on
-		{"02:30", "2026-03-29T12:00:00Z", "2026-03-30T00:30:00Z", "2026-03-30T01:30:00Z"},
-		{"01:30", "2026-03-28T12:00:00Z", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"},
-		{"02:30", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"}, // 02:30 comes twice: at the first
-		{"02:30", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z", "2026-10-26T02:30:00Z"},
-	} {
-		p := release.Policy{Windows: []release.Window{{Start: tt.start, Last: time.Hour, Zone: "Europe/Berlin"}}}
-		_, _, opens := p.Admits(release.Candidate{}, at(tt.from), release.Rollout{Version: "1"})
-		ok, _, closes := p.Admits(release.Candidate{}, opens, release.Rollout{Version: "1"})
-		if !ok || !opens.Equal(at(tt.opens)) || !closes.Equal(at(tt.closes)) {
-			t.Errorf("%s after %s: %s to %s, want %s to %s", tt.start, tt.from, opens, closes, tt.opens, tt.closes)
-		}
-	}
-}
-
-func TestParseWindow(t *testing.T) {
-	for text, want := range map[string]string{
-		"23:00 2h": "23:00 2h0m0s", "Thu 23:00 1h30m": "Thu 23:00 1h30m0s", "Mon,fri 04:15 1h Europe/Berlin": "Mon,fri 04:15 1h0m0s Europe/Berlin",
-		"": "", "23:00": "", "25:00 1h": "", "Foo 23:00 1h": "", "23:00 1h Mars/Base": "", "23:00 0s": "", "23:00 200h": "", "23:00 1h UTC x": "",
-	} {
-		w, err := release.ParseWindow(text)
-		switch {
-		case (err != nil) != (want == ""):
-			t.Errorf("%q: %v", text, err)
-		case err == nil && w.String() != want:
-			t.Errorf("%q is %q", text, w)
-		case err != nil && !strings.Contains(err.Error(), "write it as"):
-			t.Errorf("%q: no hint: %v", text, err)
-		}
 	}
 }

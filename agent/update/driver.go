@@ -23,6 +23,8 @@ type Permission struct {
 	May     bool
 	Reason  string // why not
 	Resumed int64  // how often operators have resumed the rollout
+	// Again is when to ask again after a no, unless something wakes the driver before; zero is soon.
+	Again time.Time
 }
 
 // Host is what the driver needs of the host and its cluster. Every call but Report and Boot waits for as long as it takes.
@@ -248,7 +250,7 @@ func (d *Driver) permission(ctx context.Context, a Action) (Event, error) {
 		return Event{}, err
 	}
 	p, err := d.Host.May(ctx, a.Target.Version)
-	return Event{Kind: Permitted, Offer: o, May: p.May, Reason: p.Reason, Resumed: p.Resumed}, err
+	return Event{Kind: Permitted, Offer: o, May: p.May, Reason: p.Reason, Resumed: p.Resumed, Again: p.Again}, err
 }
 
 func (d *Driver) confirm(ctx context.Context, a Action) (Event, error) {

@@ -83,7 +83,7 @@ func forward(s State, e Event) (State, []Action) {
 	case Forgetting:
 		return forgotten(s, e)
 	case Failed:
-		return enter(s, Recovering, e.At, "an operator resumed the rollout")
+		return enter(s, Recovering, e.At, "the rollout goes on")
 	}
 	return s, nil
 }
@@ -184,6 +184,9 @@ func permitted(s State, e Event) (State, []Action) {
 	}
 	if !e.May {
 		s.Errors, s.Reason, s.Until = 0, e.Reason, e.At.Add(permitEvery)
+		if e.Again.After(s.Until) {
+			s.Until = e.Again
+		}
 		return s, nil
 	}
 	s.Target.Expires, s.Target.Minimum, s.Resumed = e.Offer.Expires, e.Offer.Minimum, e.Resumed

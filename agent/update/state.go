@@ -179,6 +179,7 @@ type Event struct {
 	Held    bool
 	Reason  string
 	Resumed int64
+	Again   time.Time // of Permitted: Permission.Again
 	// Retry is that an operator wants releases tried again that have failed here before that moment.
 	Retry time.Time
 }

@@ -15,6 +15,17 @@
 //	  listen: ":49153"         # over plain TCP, to programs of the host itself; 0.0.0.0:49153 to all. It asks nobody who
 //	                           # they are, and who connects commands the cluster
 //	  hosts_command: true      # voters take changes from hosts, as fleet did from every machine
+//	update:                    # optional: how hosts take new releases, of which `muster help update` tells
+//	  source: [https://releases.example.org/muster] # what `muster release` makes, on any server
+//	  root: root.json          # by which everything from there is verified
+//	  channel: stable          # or alpha, beta
+//	  engine: agent            # or ab, dir, exec; else each host finds its own
+//	  max: 2                   # hosts that may reboot at once; also interval, drain, health and allow_outage
+//	  windows: ["Mon,Thu 23:00 2h Europe/Berlin"] # optional, when hosts may begin
+//	  canaries: {ring: canary} # optional: hosts with these labels go first,
+//	  soak: 24h                # and the others so long after all of them are well with it,
+//	  per_hour: 10             # so many percent in an hour
+//	  failures: 1              # optional, 0: on how many hosts a release may fail without the others stopping
 //	musterd:                   # optional, how hosts get musterd: one of these. Without it their image has it
 //	  fetch:                   # from URLs, checked against the sum
 //	    - {arch: amd64, sha256: 9f86..., urls: [https://example.org/musterd-amd64]}

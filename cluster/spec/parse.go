@@ -149,6 +149,7 @@ func (p *parser) file(data []byte) {
 	all := p.musterd("musterd", strictyaml.Find(p.root, "musterd"), Musterd{})
 	p.providers(&raw.Providers, all)
 	p.groups(&raw.Hosts)
+	p.canaries()
 	p.voters(raw.Voters)
 	p.allUnits(raw.Units)
 	p.unused()

@@ -1,11 +1,13 @@
 package spec
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/musterhq/muster/cluster/store"
+	"github.com/musterhq/muster/cluster/window"
 )
 
 // Update is how hosts update. Without a source they do not.
@@ -25,6 +27,12 @@ type updateFile struct {
 	Drain       time.Duration `yaml:"drain" jsonschema:"default=5m,description=How long units may take to move away before a host reboots. From 1s to 24h."`
 	Health      healthFile    `yaml:"health" jsonschema:"description=When a host is well after an update."`
 	AllowOutage bool          `yaml:"allow_outage" jsonschema:"default=false,description=Clusters of one or two voters let their voters reboot\\, which stops the shared state meanwhile. Otherwise those never update."`
+
+	Windows  []string          `yaml:"windows" jsonschema:"description=When hosts may begin to reboot: days\\, time of day\\, how long and time zone\\, as in Mon\\,Thu 23:00 2h Europe/Berlin; days and zone may be left out. Without it at any time."`
+	Canaries map[string]string `yaml:"canaries" jsonschema:"description=Labels of hosts that take a release first. The others follow when all that have them run it and are well."`
+	Soak     time.Duration     `yaml:"soak" jsonschema:"description=How long canaries run a release before others follow. From 1s to 720h."`
+	PerHour  int               `yaml:"per_hour" jsonschema:"minimum=0,maximum=100,description=How many percent of the hosts begin in an hour\\, once canaries are well. Without it all may at once\\, as far as max allows."`
+	Budget   int               `yaml:"failures" jsonschema:"minimum=0,default=0,description=On how many hosts a release may fail\\, or that may be lost while they boot it\\, without the others stopping."`
 }
 
 type healthFile struct {
@@ -46,6 +54,7 @@ func (p *parser) update(raw updateFile) {
 	u := &p.spec.Update
 	u.Source, u.Channel, u.Engine, u.Max, u.AllowOutage = raw.Source, raw.Channel, raw.Engine, raw.Max, raw.AllowOutage
 	u.Checks = raw.Health.Checks
+	p.updateRules(raw)
 	u.IntervalMillis = p.updateTime("update.interval", raw.Interval)
 	u.DrainMillis = p.updateTime("update.drain", raw.Drain)
 	u.HealthMillis = p.updateTime("update.health.within", raw.Health.Within)
@@ -71,6 +80,49 @@ func (p *parser) update(raw updateFile) {
 			p.at("update.root", pathHint(raw.Root, path, err), "cannot read the root of releases: %v", err)
 		}
 		u.Root = data
+	}
+}
+
+// maxSoak bounds how long canaries run a release before others follow.
+const maxSoak = 30 * 24 * time.Hour
+
+// updateRules reads who takes releases when.
+func (p *parser) updateRules(raw updateFile) {
+	u := &p.spec.Update
+	u.Windows, u.Canaries, u.PerHour, u.Budget = raw.Windows, raw.Canaries, raw.PerHour, raw.Budget
+	for i, text := range raw.Windows {
+		if _, err := window.Parse(text); err != nil {
+			p.at(fmt.Sprintf("update.windows[%d]", i), "", "%v", err)
+		}
+	}
+	if raw.Soak != 0 && (raw.Soak < minUpdateTime || raw.Soak > maxSoak) {
+		p.at("update.soak", "from 1s to 720h is possible", "%s is too %s", short(raw.Soak), tooWhat(raw.Soak < minUpdateTime))
+	}
+	if raw.Soak != 0 && len(raw.Canaries) == 0 {
+		p.at("update.soak", "add `canaries: {LABEL: VALUE}`", "there are no canaries to wait for")
+	}
+	u.SoakMillis = raw.Soak.Milliseconds()
+	if raw.PerHour < 0 || raw.PerHour > 100 {
+		p.at("update.per_hour", "give 1 to 100", "%d is no percentage", raw.PerHour)
+	}
+	if raw.Budget < 0 {
+		p.at("update.failures", "0 stops at the first", "%d failures cannot be borne", raw.Budget)
+	}
+}
+
+// canaries refuses labels that no host has: nobody would go first, and all others at once.
+func (p *parser) canaries() {
+	want := p.spec.Update.Canaries
+	goesFirst := func(g Group) bool {
+		for key, value := range want {
+			if got, has := g.Labels[key]; !has || got != value {
+				return false
+			}
+		}
+		return true
+	}
+	if p.whole && len(want) > 0 && !slices.ContainsFunc(p.spec.Groups, goesFirst) {
+		p.at("update.canaries", "give them to `labels` of some hosts", "no host has these labels, so that none would go first")
 	}
 }
 

@@ -24,6 +24,19 @@ type UpdateSettings struct {
 	Checks []string `json:"checks,omitempty"`
 	// AllowOutage lets the voters of clusters of one or two reboot, although that costs quorum meanwhile.
 	AllowOutage bool `json:"allow_outage,omitempty"`
+	// Windows are when hosts may begin, as package window reads them; none is always. Canaries are the labels of hosts that go
+	// first, and SoakMillis how long they have had a release before others follow, of which PerHour percent begin in an hour, 0 for
+	// all. Budget is on how many hosts a release may fail until nobody goes on.
+	Windows    []string          `json:"windows,omitempty"`
+	Canaries   map[string]string `json:"canaries,omitempty"`
+	SoakMillis int64             `json:"soak_ms,omitempty"`
+	PerHour    int               `json:"per_hour,omitempty"`
+	Budget     int               `json:"budget,omitempty"`
+}
+
+// Ruled reports whether not all hosts may take a release at any time, or whether one may fail.
+func (s UpdateSettings) Ruled() bool {
+	return len(s.Windows)+len(s.Canaries)+s.PerHour+s.Budget > 0
 }
 
 // UpdateRecord is how a group of hosts updates: what the cluster file says, and what operators ordered since. Voters write it
@@ -39,7 +52,35 @@ type UpdateRecord struct {
 	// Now is when an operator wanted hosts, by ID or all under "", to look for releases at once and try failed ones again.
 	Now     map[string]time.Time `json:"now,omitempty"`
 	History []UpdateEvent        `json:"history,omitempty"` // the oldest first, the newest UpdateHistory of them
+	// Rollouts are how far releases are, by engine/version, while the Settings are Ruled. The leader counts.
+	Rollouts map[string]UpdateRollout `json:"rollouts,omitempty"`
 }
+
+// UpdateRollout is how far a release is.
+type UpdateRollout struct {
+	Began    time.Time `json:"began"`              // when the first host was about to take it
+	Canaries int       `json:"canaries,omitempty"` // hosts with the canaries' labels
+	Well     int       `json:"well,omitempty"`     // of these, hosts that run it and are well
+	Soaked   time.Time `json:"soaked,omitzero"`    // since when all of these are; zero as long as not all are
+	// Failed are hosts on which it failed since an operator resumed the rollout last, by ID.
+	Failed map[string]time.Time `json:"failed,omitempty"`
+}
+
+// ruledVersion is that of an UpdateRecord whose Settings are Ruled: an older muster, which would not keep to them, leaves its host
+// as it is.
+const ruledVersion = 2
+
+func (r *UpdateRecord) newest() int { return ruledVersion }
+
+func (r *UpdateRecord) needs() int {
+	if r.Settings.Ruled() {
+		return ruledVersion
+	}
+	return RecordVersion
+}
+
+// UpdateRollouts is the key of a release in UpdateRecord.Rollouts.
+func UpdateRollouts(engine, version string) string { return engine + "/" + version }
 
 // UpdateHistory is how many events an UpdateRecord remembers.
 const UpdateHistory = 50

@@ -24,6 +24,7 @@ import (
 	"github.com/musterhq/muster/agent/release"
 	"github.com/musterhq/muster/agent/release/repository"
 	"github.com/musterhq/muster/cluster/pki"
+	"github.com/musterhq/muster/cluster/window"
 	"github.com/musterhq/muster/cmd/muster/output"
 )
 
@@ -57,7 +58,7 @@ func (o *omahaFlags) check(cmd *cobra.Command) error {
 		}
 	}
 	for _, text := range o.windows {
-		w, err := release.ParseWindow(text)
+		w, err := window.Parse(text)
 		if err != nil {
 			return usage("`muster release serve --help` has an example", "%w", err)
 		}

@@ -22,11 +22,22 @@ const updateLong = `update tells how hosts take new releases, and commands it. T
     root: root.json                               # by which everything from there is verified
     channel: stable                               # or alpha, beta
     max: 2                                        # hosts that may reboot at once
+    windows: ["Mon,Thu 23:00 2h Europe/Berlin"]   # when hosts may begin; days and time zone may be left out
+    canaries: {ring: canary}                      # hosts with these labels go first,
+    soak: 24h                                     # and the others so long after all of them are well with it,
+    per_hour: 10                                  # so many percent of them in an hour
+    failures: 1                                   # hosts on which a release may fail without the others stopping
+    engine: agent                                 # or ab, dir, exec; each host finds its own
+    interval: 10m                                 # how often hosts ask for releases
+    drain: 5m                                     # how long units may take to move away
+    health: {within: 5m, checks: [/opt/check]}    # how soon a host must be well, and commands that tell whether it is
+    allow_outage: false                           # true: one or two voters may reboot, which stops the shared state
 
-A host fetches a release, verifies it, writes it beside the one that it runs, waits until it may and for the reboot lock, gives
+Only source and root must be there. A host fetches a release, verifies it, writes it beside the one that it runs, waits until it may and for the reboot lock, gives
 its units to others, and reboots. When it is a member again, votes if it is a voter, runs its units, and the operator's checks
 succeed, the release is good and the lock goes to the next host. Otherwise the host falls back by itself, keeps the lock, and
-the rollout is held: nobody goes on until an operator says so with resume.`
+the rollout is held: nobody goes on until an operator says so with resume. With failures: N so many hosts give the lock back and
+the others go on. A host that is lost while it boots a release counts as one on which it failed.`
 
 func (c *cli) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{

@@ -1,4 +1,6 @@
-package release
+// Package window knows the times of the week at which hosts may be disturbed, in time zones. It is pure: whether a window is open
+// follows from the window and the time that it is given. It knows nothing of what is done in it.
+package window
 
 import (
 	"errors"
@@ -32,8 +34,8 @@ func (w Window) String() string {
 	return strings.Join(parts, " ")
 }
 
-// ParseWindow reads "[Mon,Thu ]23:00 2h[ Europe/Berlin]", the first words as locksmith has them.
-func ParseWindow(text string) (Window, error) {
+// Parse reads "[Mon,Thu ]23:00 2h[ Europe/Berlin]", the first words as locksmith has them.
+func Parse(text string) (Window, error) {
 	const form = "write it as `Mon,Thu 23:00 2h Europe/Berlin`; days and zone may be left out"
 	words := strings.Fields(text)
 	var w Window
@@ -100,6 +102,16 @@ func (w Window) parse() (parsed, error) {
 		p.days = [7]bool{true, true, true, true, true, true, true}
 	}
 	return p, nil
+}
+
+// State tells whether a window that Check finds nothing wrong with is open, and when it next opens, or closes if it is open. One that
+// is wrong never opens.
+func (w Window) State(now time.Time) (open bool, next time.Time) {
+	p, err := w.parse()
+	if err != nil {
+		return false, time.Time{}
+	}
+	return p.state(now)
 }
 
 // state tells whether the window is open, and when it next opens, or closes if it is open.
