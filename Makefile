@@ -23,7 +23,7 @@ LEAN := '-gcflags=github.com/aws/aws-sdk-go-v2/service/...=-l'
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false $(LEAN))
 
 .DEFAULT_GOAL := help
-.PHONY: help build musterd up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar lab-metal lab-rollout image clean
+.PHONY: help build musterd up status kill down test lint bench bench-million bench-idle sim sim-lock fuzz lab lab-partition lab-voters lab-systemd lab-nspawn lab-libvirt lab-ec2 lab-vsphere lab-keys lab-lock lab-openstack lab-image lab-update lab-flatcar lab-metal lab-rollout installer image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -154,8 +154,12 @@ lab-flatcar: ## the engine for Flatcar beside an update_engine's double on a bus
 lab-metal: ## the boot service: 200 machines at once, BIOS and UEFI in QEMU, beside a dnsmasq; power over a simulated IPMI (needs root, QEMU, OVMF, ipxe, dnsmasq, openipmi)
 	$(GO) test -tags lab -count=1 -v -timeout 30m -run Lab ./providers/metal/...
 
-image: build ## the host image, from Debian packages, into image/ (needs root; see examples/image)
-	MUSTERD=$(BIN)/musterd examples/image/build $(IMAGE)
+installer: ## what machines run that boot over the network, into bin/
+	@mkdir -p $(BIN)
+	GOOS=linux $(BUILD) -o $(BIN)/ ./cmd/muster-installer
+
+image: build installer ## the host image and the installer of racks, from Debian packages, into image/ (needs root; see examples/image)
+	MUSTERD=$(BIN)/musterd INSTALLER=$(BIN)/muster-installer examples/image/build $(IMAGE)
 
 clean: ## remove what was built; clusters are ended with make down
 	rm -rf $(BIN)

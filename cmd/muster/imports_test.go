@@ -31,6 +31,7 @@ var directions = []direction{
 	{module + "providers/", []string{module + "agent/", module + "cluster/", module + "cmd/"}},
 	{module + "cluster/", []string{module + "agent/", module + "cmd/"}},
 	{module + "agent/", append([]string{module + "providers/", module + "cmd/"}, sdks...)},
+	{module + "cmd/muster-installer/", append([]string{module + "agent/", module + "cluster/", module + "cmd/muster/"}, sdks...)},
 	{module + "cmd/musterd/", append([]string{module + "providers/", module + "cmd/muster/", module + "cloudconfig/ignition/"}, sdks...)},
 }
 
@@ -95,6 +96,7 @@ func TestImportsRulesCatch(t *testing.T) {
 		{"agent", "providers"},
 		{"agent/runtime/process", "providers/local"},
 		{"cmd/musterd", "providers/local"},
+		{"cmd/muster-installer", "cluster/join"},
 		{"cmd/musterd", "cloudconfig/ignition"},
 	} {
 		links := map[string][]string{module + tt.pkg: {"fmt", module + tt.dep}}

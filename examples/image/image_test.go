@@ -13,7 +13,10 @@ import (
 )
 
 func TestScriptsParse(t *testing.T) {
-	for script, shell := range map[string]string{"build": "bash", "initrd/init": "sh", "tree/usr/lib/muster/resolv-conf": "sh", "tree/usr/lib/muster/await-good": "sh"} {
+	for script, shell := range map[string]string{
+		"build": "bash", "initrd/init": "sh", "installer/init": "sh", "installer/lease": "sh",
+		"tree/usr/lib/muster/resolv-conf": "sh", "tree/usr/lib/muster/await-good": "sh",
+	} {
 		if out, err := exec.Command(shell, "-n", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", script, err, out)
 		}

@@ -20,7 +20,8 @@ func TestReproducible(t *testing.T) {
 	}
 	manifest := filepath.Join(dir, "muster_1.manifest")
 	cmd := exec.CommandContext(t.Context(), "./build", again)
-	cmd.Env = append(os.Environ(), "MANIFEST="+manifest, "MUSTERD="+filepath.Join(dir, "tree/usr/bin/musterd"))
+	cmd.Env = append(os.Environ(), "MANIFEST="+manifest, "MUSTERD="+filepath.Join(dir, "tree/usr/bin/musterd"),
+		"INSTALLER="+filepath.Join(dir, "installer.tree/bin/muster-installer"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
