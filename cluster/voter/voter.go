@@ -30,6 +30,10 @@ var (
 // transferTimeout is how long Close tries to give the leadership away. It takes milliseconds when a follower answers.
 const transferTimeout = 500 * time.Millisecond
 
+// greetTimeout is how long a client may take for its handshake. A server that stops waits for those under way, by default for
+// two minutes.
+const greetTimeout = 5 * time.Second
+
 // Voter is a running etcd server.
 type Voter struct {
 	etcd  *embed.Etcd
@@ -55,7 +59,7 @@ func start(ctx context.Context, cfg Config) (*Voter, error) {
 		return nil, err
 	}
 	streams, end := context.WithCancel(ctx)
-	options := []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
+	options := []grpc.ServerOption{grpc.ConnectionTimeout(greetTimeout), grpc.ChainStreamInterceptor(endWith(streams))}
 	passOn, front := newRelay(cfg.Relay), &gate{}
 	if cfg.Relay != nil {
 		options = append(options, grpc.ChainStreamInterceptor(passOn.intercept), grpc.UnknownServiceHandler(passOn.serve))
@@ -176,6 +180,7 @@ func (v *Voter) Leads() bool { return v.etcd.Server.Leader() == v.etcd.Server.Me
 // Close gives the leadership away, ends clients' streams and stops. It returns when everything is on disk.
 func (v *Voter) Close() {
 	v.once.Do(func() {
+		v.giveAway()
 		v.end()
 		v.wg.Wait()
 		closed, stopped := make(chan struct{}), make(chan struct{})
@@ -187,6 +192,22 @@ func (v *Voter) Close() {
 		close(closed)
 		<-stopped
 	})
+}
+
+// giveAway passes the leadership on while everything still runs, so that writes hardly wait. etcd does that only after its
+// clients have hung up, which may take longer than the leadership lasts. It fails when all voters stop at once.
+func (v *Voter) giveAway() {
+	done := make(chan struct{})
+	go func() { // ends with the server at the latest
+		defer close(done)
+		_ = v.etcd.Server.TryTransferLeadershipOnShutdown() // Close tries again, and tells
+	}()
+	patience := time.NewTimer(transferTimeout)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+	}
 }
 
 // hardStop ends an attempt to give the leadership away that takes too long, as when all voters stop at once.

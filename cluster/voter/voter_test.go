@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +133,52 @@ func TestLoseOne(t *testing.T) {
 	}
 	if got := get(t, c.client(c.controlTLS(next), c.hosts[leader].ClientURL()), "/x"); got != "without it" {
 		t.Errorf("the member that was away has %q", got)
+	}
+}
+
+// lockedBuffer is written by several at once.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestClosePassesLeadershipOn closes the leader while a client has it wait: a connection that says nothing. The others have a new
+// leader without an election's time-out.
+func TestClosePassesLeadershipOn(t *testing.T) {
+	c := newCluster(t, 3, 0)
+	var said lockedBuffer
+	c.log = slog.New(slog.NewTextHandler(&said, nil))
+	voters := c.form(t.Context())
+	leader := slices.IndexFunc(voters, (*Voter).Leads)
+	at, err := url.Parse(c.hosts[leader].ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	voters[leader].Close()
+	if s := said.String(); strings.Contains(s, "leadership transfer failed") {
+		t.Errorf("the leadership is not passed on:\n%s", s)
+	}
+	for i, v := range voters {
+		if next := v.etcd.Server.Leader(); i != leader && (next == 0 || uint64(next) == voters[leader].MemberID()) {
+			t.Errorf("voter %d takes %v for the leader", i, next)
+		}
 	}
 }
 
