@@ -23,19 +23,25 @@ func (r *relay) serve(_ any, stream grpc.ServerStream) error {
 	if method, _ := grpc.MethodFromServerStream(stream); method != renewMethod {
 		return status.Error(codes.Unimplemented, "there is no method "+method)
 	}
+	all := receive(stream)
 	for {
-		asked := &pb.LeaseLeasesResponse{}
-		if err := stream.RecvMsg(asked); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
+		var asked received
+		select {
+		case asked = <-all:
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		}
+		if errors.Is(asked.err, io.EOF) {
+			return nil
+		}
+		if asked.err != nil {
+			return asked.err
 		}
 		server := r.server.Load()
 		if server == nil || server.Leader() != server.MemberID() {
 			return status.Error(codes.FailedPrecondition, errNoLeader.Error())
 		}
-		renewed, err := renewHere(stream.Context(), server, asked.Leases)
+		renewed, err := renewHere(stream.Context(), server, asked.leases)
 		if err != nil {
 			return err
 		}
@@ -43,6 +49,33 @@ func (r *relay) serve(_ any, stream grpc.ServerStream) error {
 			return err
 		}
 	}
+}
+
+// received are the leases of one message, or the end of the messages.
+type received struct {
+	leases []*pb.LeaseStatus
+	err    error
+}
+
+// receive hands on what comes on a stream. Its context ends before the stream does when the server stops (endWith), and the
+// goroutine with the call, when its handler has returned.
+func receive(stream grpc.ServerStream) <-chan received {
+	all := make(chan received)
+	go func() {
+		for {
+			message := &pb.LeaseLeasesResponse{}
+			err := stream.RecvMsg(message)
+			select {
+			case all <- received{leases: message.Leases, err: err}:
+			case <-stream.Context().Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return all
 }
 
 // renewHere renews leases at a server that leads. It is one of the server's own goroutines that does: the server waits for

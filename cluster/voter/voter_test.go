@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -182,13 +183,21 @@ func TestClosePassesLeadershipOn(t *testing.T) {
 	}
 }
 
-// TestCloseWithWatchers closes a voter whose clients hang on: it ends their streams instead of waiting for them.
+// TestCloseWithWatchers closes a voter whose clients hang on, and another voter with its renewals: it ends their streams instead
+// of waiting for them.
 func TestCloseWithWatchers(t *testing.T) {
 	c := newCluster(t, 1, 0)
 	voters := c.form(t.Context())
 	client := c.client(c.controlTLS(0))
 	watch := client.Watch(t.Context(), "/x", clientv3.WithCreatedNotify())
 	<-watch
+	relay, err := client.ActiveConnection().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, renewMethod)
+	if err == nil {
+		err = errors.Join(relay.SendMsg(&pb.LeaseLeasesResponse{}), relay.RecvMsg(&pb.LeaseLeasesResponse{}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
