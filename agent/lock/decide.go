@@ -54,8 +54,7 @@ type Decision struct {
 // Decide releases what hosts have given back and grants what is free to those who wait, first come first served; one that
 // may not go now lets others pass. At most so many hosts change in one step.
 func Decide(v View, most int) Decision {
-	d := &decider{View: v, most: most, waits: map[string]string{}, steps: map[string]*Step{}, out: map[string]bool{}, full: map[string]string{}}
-	d.count()
+	d := &decider{View: v, most: most, waits: map[string]string{}, steps: map[string]*Step{}, full: map[string]string{}}
 	for _, group := range slices.Sorted(maps.Keys(v.Groups)) {
 		d.release(group)
 	}
@@ -76,19 +75,8 @@ type decider struct {
 	most  int
 	steps map[string]*Step
 	waits map[string]string
-	out   map[string]bool   // hosts that hold a lock before this decision: what it releases may not be released after all
 	voter bool              // one is let go
 	full  map[string]string // by group without a free place: which that is in words
-}
-
-// count finds who holds anything.
-func (d *decider) count() {
-	for _, g := range d.Groups {
-		for _, h := range g.Holders {
-			d.out[h.Host] = true
-		}
-	}
-	delete(d.out, "")
 }
 
 // step is what is being made of a group.
@@ -228,7 +216,28 @@ func (d *decider) obstacle(host string, s *Step) string {
 	case d.voter:
 		return "another voter goes first"
 	}
-	return d.mayStop(host, d.out, d.waiting())
+	return d.mayStop(host, d.outWith(s), d.waiting())
+}
+
+// outWith are the hosts that hold a lock when a step is committed. What the step itself releases is released then; what another
+// group's does may not be.
+func (d *decider) outWith(s *Step) map[string]bool {
+	groups := map[string]store.LockRecord{}
+	maps.Copy(groups, d.Groups)
+	groups[s.Group] = s.Record
+	return out(groups)
+}
+
+// out are the hosts that hold a lock of any group.
+func out(groups map[string]store.LockRecord) map[string]bool {
+	hosts := map[string]bool{}
+	for _, g := range groups {
+		for _, h := range g.Holders {
+			hosts[h.Host] = true
+		}
+	}
+	delete(hosts, "")
+	return hosts
 }
 
 // waiting are the hosts that could be let go soon.

@@ -125,6 +125,30 @@ func TestVotersFirst(t *testing.T) {
 	}
 }
 
+// TestVoterAfterVoter lets the next voter go with the word that the one before is back, and not while that one holds the lock of
+// another group too.
+func TestVoterAfterVoter(t *testing.T) {
+	for _, also := range []bool{false, true} {
+		v := View{
+			Groups: map[string]store.LockRecord{"g": holding(2, host("a", "1", 1), host("v1", "1", 1))},
+			Votes:  map[string]bool{"v1": true, "v2": true, "v3": true},
+			Requests: map[string]Request{
+				"v1": wants(5, "g", "2", 1, false, true), "v2": wants(4, "g", "1", 1, true, true), "b": wants(3, "g", "1", 1, true, true),
+			},
+			Members: ready("a", "b", "v1", "v2", "v3"), Now: noon,
+			Voters: []Voter{{Host: "v1", Healthy: true}, {Host: "v2", Healthy: true}, {Host: "v3", Healthy: true, Leader: true}},
+		}
+		want := "v2"
+		if also {
+			v.Groups["h"], want = holding(1, host("v1", "1", 1)), "b"
+		}
+		d := Decide(v, batch)
+		if len(d.Steps) == 0 || len(d.Steps[0].Released) != 1 || len(d.Steps[0].Granted) != 1 || d.Steps[0].Granted[0].ID != want {
+			t.Errorf("v1 holds another lock: %v: %+v", also, d)
+		}
+	}
+}
+
 func TestBatch(t *testing.T) {
 	v := View{Groups: map[string]store.LockRecord{"g": {Max: 500}}, Requests: map[string]Request{}, Members: map[string]Member{}, Now: noon}
 	for n := range 300 {

@@ -57,9 +57,8 @@ func (k *Keeper) mayGo(ctx context.Context, t *store.Tables, group string, h sto
 	if voter == "" {
 		return "", nil
 	}
-	d := &decider{View: v, out: map[string]bool{}}
-	d.count()
-	if why := v.mayStop(voter, d.out, d.waiting()); why != "" {
+	d := &decider{View: v}
+	if why := v.mayStop(voter, out(v.Groups), d.waiting()); why != "" {
 		return "", refuse("%s", why)
 	}
 	return voter, nil

@@ -11,7 +11,7 @@ const (
 	firstRetry  = time.Second
 	lastRetry   = 2 * time.Minute
 	permitEvery = 5 * time.Second
-	probeEvery  = time.Second
+	probeEvery  = 250 * time.Millisecond
 
 	fetchTries = 4 // until the source is asked anew what it offers
 )
